@@ -1,0 +1,1 @@
+//! The trail: records, their hash chain, the spool and its verification.

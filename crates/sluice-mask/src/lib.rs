@@ -1,0 +1,1 @@
+//! Maskers: what an agent must not see is replaced while it streams.

@@ -1,0 +1,1 @@
+//! Policy: the types people write, compiled to decisions and explained.

@@ -1,0 +1,1 @@
+//! Peers and harness for tests: gateways, providers, raw clients.
