@@ -1,0 +1,42 @@
+# People's commands. Build outputs and caches live outside the tree, so that
+# they survive a fresh clone.
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sluice
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+.PHONY: help demo test unit e2e lint fuzz bench cluster cluster-down generate
+
+help: ## what there is to do
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## a transcript on a real cluster: allowed, masked, denied, recorded, tampered with
+	tests/demo/run
+
+test: ## everything: unit, property and golden tests, then the cluster
+	$(MAKE) unit
+	$(MAKE) e2e
+
+unit: ## tests that need no cluster
+	cargo test --locked --workspace --exclude sluice-e2e
+
+e2e: ## tests against a real API server and a real identity provider
+	tests/e2e/run
+
+lint: ## formatting, clippy, generated files
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo run --locked -q -p xtask -- generate --check
+
+fuzz: ## each fuzz target for SECONDS (default 60)
+	fuzz/run $(or $(SECONDS_EACH),60)
+
+bench: ## ratios against Envoy and HAProxy on this machine
+	tests/bench/run
+
+cluster: ## starts the test bed: one-node Kubernetes and an identity provider
+	tests/cluster/up
+
+cluster-down: ## stops it and leaves nothing behind
+	tests/cluster/down
+
+generate: ## writes the generated files
+	cargo run --locked -q -p xtask -- generate
