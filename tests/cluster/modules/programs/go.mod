@@ -1,0 +1,3 @@
+module sluice.test/cluster/programs
+
+go 1.26.0
