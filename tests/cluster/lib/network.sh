@@ -10,12 +10,12 @@ delete table inet sluice
 table inet sluice {
     # AKS serves its API on 443; the API server here listens on $API_PORT.
     chain arriving {
-        type nat hook prerouting priority dstnat - 10;
+        type nat hook prerouting priority -110;
         ip daddr $NODE_V4 tcp dport 443 dnat ip to $NODE_V4:$API_PORT
         ip6 daddr $NODE_V6 tcp dport 443 dnat ip6 to [$NODE_V6]:$API_PORT
     }
     chain own {
-        type nat hook output priority dstnat - 10;
+        type nat hook output priority -110;
         ip daddr $NODE_V4 tcp dport 443 dnat ip to $NODE_V4:$API_PORT
         ip6 daddr $NODE_V6 tcp dport 443 dnat ip6 to [$NODE_V6]:$API_PORT
     }

@@ -98,12 +98,19 @@ our_cgroups() {
     done
 }
 
-# end_processes: until the cgroups are empty.
+# processes: the id of every process in them.
+processes() {
+    local cgroup
+    for cgroup in $(our_cgroups); do
+        find "$cgroup" -name cgroup.procs -exec cat {} + 2>/dev/null || true
+    done | sort -u
+}
+
+# end_processes: until there are none.
 end_processes() {
-    local end=$((SECONDS + 60)) pids pid
-    while pids=$(our_cgroups | xargs -r -I{} find {} -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u) &&
-        [ -n "$pids" ]; do
-        [ "$SECONDS" -lt "$end" ] || die "these processes do not end: $(tr '\n' ' ' <<<"$pids")"
+    local end=$((SECONDS + 60)) pid pids
+    while pids=$(processes) && [ -n "$pids" ]; do
+        [ "$SECONDS" -lt "$end" ] || die "these processes do not end:" $pids
         for pid in $pids; do kill -KILL "$pid" 2>/dev/null || true; done
         sleep 0.1
     done
@@ -113,7 +120,14 @@ end_processes() {
 remove_node() {
     ip link delete "$LINK" 2>/dev/null || true
     [ ! -e "/run/netns/$NETNS" ] || ip netns delete "$NETNS"
-    our_cgroups | xargs -r -I{} find {} -depth -type d -exec rmdir {} +
+    local end=$((SECONDS + 30)) cgroup
+    # The kernel lets go of an ended process's cgroup a moment later.
+    for cgroup in $(our_cgroups); do
+        until find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null; do
+            [ "$SECONDS" -lt "$end" ] || die "the cgroup $cgroup cannot be removed: something is still in it"
+            sleep 0.1
+        done
+    done
     rmdir --ignore-fail-on-non-empty "${REDIRECTED[@]}" 2>/dev/null || true
     rm -rf --one-file-system "${STATE:?}"
     find "$RUN" -mindepth 1 -not -name lock -delete 2>/dev/null || true

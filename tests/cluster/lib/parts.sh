@@ -6,9 +6,9 @@ start_parts() {
     start_etcd
     start_names
     start_provider
+    await provider 60 provider_answers
     start_apiserver
     start_containerd
-    await provider 60 provider_answers
     await apiserver 120 kubectl get --raw /readyz
     start_controllers
     start_scheduler
@@ -44,7 +44,12 @@ start_apiserver() {
         --enable-admission-plugins=NodeRestriction --allow-privileged=true \
         --kubelet-client-certificate="$PKI/admin.crt" --kubelet-client-key="$PKI/admin.key" \
         --kubelet-certificate-authority="$PKI/ca.crt" --kubelet-preferred-address-types=InternalIP \
-        --audit-policy-file="$STATE/audit-policy.yaml" --audit-log-path="$LOGS/audit.log" --audit-log-mode=blocking
+        --audit-policy-file="$STATE/audit-policy.yaml" --audit-log-path="$LOGS/audit.log" --audit-log-mode=blocking --audit-log-maxbackup=2
+}
+
+# The API server learns the issuers' keys a moment after it is ready.
+accepts_tokens() {
+    kubectl auth whoami --token "$("$here/token" --upn up@example.com)"
 }
 
 start_controllers() {
