@@ -1,0 +1,68 @@
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{binaries, run};
+
+/// A trail folder, looked at as people do: with `sluice audit`.
+#[derive(Debug, Clone)]
+pub struct Trail {
+    folder: PathBuf,
+    keys: Vec<PathBuf>,
+}
+
+/// What `sluice audit verify` said.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// 0 whole, 1 invalid, 2 unreadable, 3 diverged, 4 incomplete, 5 unsealed.
+    pub code: i32,
+    /// Everything it wrote.
+    pub text: String,
+}
+
+impl Trail {
+    /// The trail in `folder`, signed by one of `keys`.
+    pub fn new(folder: PathBuf, keys: Vec<PathBuf>) -> Self {
+        Self { folder, keys }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Verifies it.
+    ///
+    /// # Errors
+    /// When the command does not run to its end.
+    pub fn verify(&self) -> Result<Verified> {
+        let mut command = Command::new(binaries::sluice()?);
+        command.args(["audit", "verify"]);
+        for key in &self.keys {
+            command.arg("--key").arg(key);
+        }
+        let finished = run(command.arg(&self.folder))?;
+        let code = finished.status.code().with_context(|| format!("verify ended with {}", finished.status))?;
+        Ok(Verified { code, text: finished.stdout + &finished.stderr })
+    }
+
+    /// Every record, oldest first.
+    ///
+    /// # Errors
+    /// When the trail cannot be read.
+    pub fn records(&self) -> Result<Vec<Value>> {
+        let mut command = Command::new(binaries::sluice()?);
+        let finished = run(command.args(["audit", "search", "-o", "json"]).arg(&self.folder))?;
+        if !finished.status.success() && !finished.stdout.is_empty() {
+            bail!("audit search ended with {}: {}", finished.status, finished.stderr);
+        }
+        finished
+            .stdout
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| serde_json::from_str(line).with_context(|| format!("record {line}")))
+            .collect()
+    }
+}

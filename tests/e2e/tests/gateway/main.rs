@@ -1,0 +1,1 @@
+//! End-to-end tests of the gateway, against a real API server.
