@@ -13,12 +13,13 @@ readonly POD_V4=10.244.0.0/16 POD_V6=fd77:244::/56
 readonly SERVICE_V4=10.96.0.0/16 SERVICE_V6=fd77:96::/112
 readonly DNS_V4=10.96.0.10
 readonly API_PORT=6443 PROVIDER_PORT=8443
-readonly AKS_NAME=sluice-demo.hcp.westeurope.azmk8s.io
 readonly TENANT=7d0d4bb1-2c4e-4f0e-9a53-3f7b5a1c9e21
 readonly AUDIENCE=6dae42f8-4368-4678-94ff-3960e28e3630  # the AKS server application
-readonly PROVIDER_URL=https://$NODE_V4:$PROVIDER_PORT
-readonly ISSUER_V1=$PROVIDER_URL/sts/$TENANT/
-readonly ISSUER_V2=$PROVIDER_URL/$TENANT/v2.0
+# Not read-only: `env` exports these under the same names.
+AKS_NAME=sluice-demo.hcp.westeurope.azmk8s.io
+PROVIDER_URL=https://$NODE_V4:$PROVIDER_PORT
+ISSUER_V1=$PROVIDER_URL/sts/$TENANT/
+ISSUER_V2=$PROVIDER_URL/$TENANT/v2.0
 
 readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/sluice/cluster  # outlives the cluster
 readonly STATE=/var/lib/sluice-cluster                        # lives as long as the cluster
