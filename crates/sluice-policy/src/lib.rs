@@ -13,15 +13,24 @@
 //! This crate does no I/O and knows no wire format: it reads text that others
 //! fetched, and decides on facts that others established.
 
+mod builtin;
 mod compile;
 mod compiled;
 mod decide;
 mod decision;
 mod documents;
+mod evaluate;
 mod explain;
+mod matcher;
 mod nearest;
 mod problem;
+mod revision;
 pub mod spec;
+mod subjects;
+mod tri;
+mod units;
+mod wellknown;
+mod when;
 
 pub use compile::{Compiled, compile};
 pub use compiled::{

@@ -1,0 +1,20 @@
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::Documents;
+
+impl Documents {
+    /// The first 16 hex digits of SHA-256 over the documents: each as JSON
+    /// with sorted keys, on a line of its own, the lines sorted.
+    pub(crate) fn revision(&self) -> String {
+        let policies = self.policies.iter().map(|document| serde_json::to_value(&document.content));
+        let providers = self.providers.iter().map(|document| serde_json::to_value(&document.content));
+        // These types always have a JSON form; one that had none would only
+        // be missing from the digest.
+        let mut lines: Vec<String> = policies.chain(providers).flatten().map(|value| value.to_string()).collect();
+        lines.sort();
+        let digest = digest(&SHA256, lines.join("\n").as_bytes());
+        let mut revision = hex::encode(digest.as_ref());
+        revision.truncate(16);
+        revision
+    }
+}
