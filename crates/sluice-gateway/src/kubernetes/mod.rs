@@ -30,3 +30,13 @@ mod yaml;
 pub use attributes::{attributes, carries_secrets};
 pub use reject::Reject;
 pub use status::Status;
+
+/// The same cases in every run; the fuzz targets look for new ones.
+#[cfg(test)]
+fn fixed_cases() -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        rng_seed: proptest::test_runner::RngSeed::Fixed(0x5ec2e7),
+        failure_persistence: None,
+        ..proptest::test_runner::Config::with_cases(512)
+    }
+}
