@@ -1,0 +1,173 @@
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::canonical::write_string;
+use crate::commitment::SALT;
+use crate::hash::Hash;
+use crate::record::{Kind, Prepared, RecordId};
+
+/// A leaf, as read back. `docs/trail-format.md`, "Leaf".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leaf {
+    /// Wall time at which the writer took it.
+    pub at: Timestamp,
+    /// What its kind has to say.
+    pub body: Map<String, Value>,
+    /// The epoch it belongs to.
+    pub epoch: Uuid,
+    /// Its name.
+    pub id: RecordId,
+    /// What it is about.
+    pub kind: Kind,
+    /// Monotonic time of the writer, microseconds.
+    pub mono: u64,
+    /// The leaf that this one belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Of>,
+    /// Hash of the leaf before it in the epoch; zeros for the first.
+    pub prev: Hash,
+    /// The commitment to the response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Response>,
+    /// Place in the epoch, from 1, without holes.
+    pub sequence: u64,
+    /// Version of the format: 1.
+    pub v: u8,
+}
+
+/// Names another leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Of {
+    /// Its epoch.
+    pub epoch: Uuid,
+    /// Its id.
+    pub id: RecordId,
+    /// Its place in that epoch.
+    pub sequence: u64,
+}
+
+/// The commitment to a response, in the leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Response {
+    /// `SHA-256(salt || response)`.
+    pub commitment: Hash,
+    /// SHA-256 of the salt, which lies beside the leaf.
+    pub salt: Hash,
+}
+
+/// The part of a leaf that checking needs. The body is skipped, not built.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Envelope {
+    #[serde(rename = "at")]
+    pub(crate) _at: Timestamp,
+    #[serde(rename = "body")]
+    pub(crate) _body: serde::de::IgnoredAny,
+    pub(crate) epoch: Uuid,
+    pub(crate) id: RecordId,
+    pub(crate) kind: Kind,
+    #[serde(rename = "mono")]
+    pub(crate) _mono: u64,
+    #[serde(default)]
+    pub(crate) of: Option<Of>,
+    pub(crate) prev: Hash,
+    #[serde(default)]
+    pub(crate) response: Option<Response>,
+    pub(crate) sequence: u64,
+    pub(crate) v: u8,
+}
+
+/// Format version that this crate writes.
+pub(crate) const VERSION: u8 = 1;
+
+/// Where a leaf goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) at: Timestamp,
+    pub(crate) epoch: Uuid,
+    pub(crate) mono: u64,
+    pub(crate) prev: Hash,
+    pub(crate) sequence: u64,
+}
+
+/// Appends the canonical bytes of a leaf to `out`: fields in the order of
+/// their names.
+pub(crate) fn encode(record: &Prepared, place: &Place, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"at\":");
+    write_string(&place.at.to_string(), out);
+    out.extend_from_slice(b",\"body\":");
+    out.extend_from_slice(&record.body);
+    out.extend_from_slice(b",\"epoch\":\"");
+    uuid_into(&place.epoch, out);
+    out.extend_from_slice(b"\",\"id\":");
+    write_string(&record.id.to_string(), out);
+    out.extend_from_slice(b",\"kind\":");
+    write_string(record.kind.label(), out);
+    out.extend_from_slice(b",\"mono\":");
+    number_into(place.mono, out);
+    if let Some(of) = &record.of {
+        out.extend_from_slice(b",\"of\":{\"epoch\":\"");
+        uuid_into(&of.epoch, out);
+        out.extend_from_slice(b"\",\"id\":");
+        write_string(&of.id.to_string(), out);
+        out.extend_from_slice(b",\"sequence\":");
+        number_into(of.sequence, out);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b",\"prev\":\"");
+    hash_into(&place.prev, out);
+    out.push(b'"');
+    if let Some(response) = &record.response {
+        out.extend_from_slice(b",\"response\":{\"commitment\":\"");
+        hash_into(&response.value, out);
+        out.extend_from_slice(b"\",\"salt\":\"");
+        hash_into(&Hash::of(&response.salt), out);
+        out.extend_from_slice(b"\"}");
+    }
+    out.extend_from_slice(b",\"sequence\":");
+    number_into(place.sequence, out);
+    out.extend_from_slice(b",\"v\":");
+    number_into(u64::from(VERSION), out);
+    out.push(b'}');
+}
+
+fn uuid_into(id: &Uuid, out: &mut Vec<u8>) {
+    let mut buffer = Uuid::encode_buffer();
+    out.extend_from_slice(id.hyphenated().encode_lower(&mut buffer).as_bytes());
+}
+
+fn hash_into(hash: &Hash, out: &mut Vec<u8>) {
+    let mut digits = [0; 64];
+    if hex::encode_to_slice(hash.0, &mut digits).is_ok() {
+        out.extend_from_slice(&digits);
+    }
+}
+
+fn number_into(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(number.to_string().as_bytes());
+}
+
+/// The salt that lies beside a leaf, as the leaf's own `response` judges it.
+pub(crate) fn salt_is_right(response: Option<&Response>, salt: &[u8]) -> Result<Salt, &'static str> {
+    match response {
+        None if salt.is_empty() => Ok(Salt::None),
+        None => Err("a salt lies beside a leaf without a response"),
+        Some(_) if salt.len() != SALT => Err("the salt of its response is missing"),
+        Some(_) if salt.iter().all(|byte| *byte == 0) => Ok(Salt::Erased),
+        Some(response) if Hash::of(salt) == response.salt => Ok(Salt::There),
+        Some(_) => Err("the salt beside it is not the one that the leaf names"),
+    }
+}
+
+/// What lies beside a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Salt {
+    None,
+    There,
+    Erased,
+}

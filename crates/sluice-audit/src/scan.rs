@@ -1,0 +1,474 @@
+//! Reads epochs from front to back, checks all that one epoch can tell by
+//! itself, and stops at the first thing that is wrong. Memory is bounded by one
+//! frame, whatever the bytes say.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::format::{FrameHeader, FrameKind, Named, SegmentHeader};
+use crate::hash::Hash;
+use crate::head::Head;
+use crate::leaf::{self, Envelope, Salt};
+use crate::record::{Kind, RecordId};
+
+/// The files of a trail, by epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// In the order of the trail.
+    pub(crate) epochs: BTreeMap<(u64, Uuid), EpochFiles>,
+    /// Segments that were being made.
+    pub(crate) unfinished: Vec<PathBuf>,
+    /// Names that are not ours.
+    pub(crate) others: Vec<PathBuf>,
+}
+
+/// The files of an epoch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EpochFiles {
+    pub(crate) segments: BTreeMap<u64, PathBuf>,
+    pub(crate) public_key: Option<PathBuf>,
+}
+
+impl Listing {
+    pub(crate) fn read(folder: &Path) -> io::Result<Self> {
+        let mut listing = Self::default();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            let named = entry.file_name().to_str().map_or(Named::Other, Named::parse);
+            match named {
+                Named::Segment { ordinal, epoch, number } => {
+                    listing.epochs.entry((ordinal, epoch)).or_default().segments.insert(number, path);
+                }
+                Named::PublicKey { ordinal, epoch } => {
+                    listing.epochs.entry((ordinal, epoch)).or_default().public_key = Some(path);
+                }
+                Named::Unfinished => listing.unfinished.push(path),
+                Named::Other => listing.others.push(path),
+            }
+        }
+        Ok(listing)
+    }
+}
+
+/// Where something lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) path: PathBuf,
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+}
+
+/// Why the rest of an epoch cannot be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) at: At,
+    /// Sequence of the leaf that should be there.
+    pub(crate) sequence: u64,
+    /// Its id, where it can still be read.
+    pub(crate) id: Option<RecordId>,
+    pub(crate) why: String,
+    pub(crate) what: DamageKind,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DamageKind {
+    /// Bytes that are not what was written.
+    Changed,
+    /// A frame that was begun and not ended, with nothing after it: what a
+    /// kill in the middle of a write leaves behind, in the last segment.
+    Torn,
+    /// A segment that is not there.
+    Missing,
+}
+
+/// Why a scan stops.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Damage(Damage),
+    Unreadable(PathBuf, io::Error),
+}
+
+/// Something that was read and is right.
+#[derive(Debug)]
+pub(crate) enum Item<'a> {
+    Leaf { at: At, bytes: &'a [u8], hash: Hash, envelope: Envelope, salt: Salt },
+    Head { at: At, head: Head, signature: Vec<u8> },
+}
+
+/// Goes through one epoch.
+#[derive(Debug)]
+pub(crate) struct EpochScan<'a> {
+    epoch: Uuid,
+    ordinal: u64,
+    files: &'a EpochFiles,
+    /// Segments up to this number are done.
+    done: u64,
+    current: Option<Segment>,
+    pub(crate) sequence: u64,
+    pub(crate) hash: Hash,
+    pub(crate) ended: bool,
+    /// Whether the end of a segment may only be followed by zeros. A reader of
+    /// a trail that is being written does without.
+    strict: bool,
+    /// End of what is right in the segment read last, and that segment.
+    pub(crate) end: (u64, u64),
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    path: PathBuf,
+    number: u64,
+    file: BufReader<File>,
+    offset: u64,
+    len: u64,
+}
+
+impl<'a> EpochScan<'a> {
+    pub(crate) fn new(ordinal: u64, epoch: Uuid, files: &'a EpochFiles, strict: bool) -> Self {
+        Self {
+            epoch,
+            ordinal,
+            files,
+            done: 0,
+            current: None,
+            sequence: 0,
+            hash: Hash::ZERO,
+            ended: false,
+            strict,
+            end: (0, 0),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Only the last segment, on the word of its header. `None` when there is
+    /// no readable one.
+    pub(crate) fn last_segment(ordinal: u64, epoch: Uuid, files: &'a EpochFiles) -> Option<Self> {
+        let (number, path) = files.segments.last_key_value()?;
+        let (header, _) = open(path).ok()?.ok()?;
+        let mut scan = Self::new(ordinal, epoch, files, true);
+        scan.done = number.checked_sub(1)?;
+        scan.sequence = header.first.checked_sub(1)?;
+        scan.hash = header.prev;
+        Some(scan)
+    }
+
+    /// The next leaf or head; `None` at the end of the epoch.
+    pub(crate) fn next(&mut self) -> Result<Option<Item<'_>>, Stop> {
+        loop {
+            if self.current.is_none() && !self.open_next()? {
+                return Ok(None);
+            }
+            if let Some(frame) = self.frame()? {
+                return self.item(frame).map(Some);
+            }
+            if self.strict {
+                self.only_zeros()?;
+            }
+            self.current = None;
+        }
+    }
+
+    /// Opens the segment after those that are done. `false`: there is none.
+    fn open_next(&mut self) -> Result<bool, Stop> {
+        self.buffer.clear();
+        let number = self.done + 1;
+        let Some(path) = self.files.segments.get(&number) else {
+            let Some((_, later)) = self.files.segments.range(number..).next() else { return Ok(false) };
+            let name = Named::Segment { ordinal: self.ordinal, epoch: self.epoch, number }.name().unwrap_or_default();
+            let at = At { path: later.with_file_name(name), segment: number, offset: 0 };
+            return Err(self.damage(at, DamageKind::Missing, "this segment is missing, later ones are there"));
+        };
+        let at = At { path: path.clone(), segment: number, offset: 0 };
+        let (header, file) = match open(path) {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(why)) => return Err(self.damage(at, DamageKind::Changed, why)),
+            Err(error) => return Err(Stop::Unreadable(path.clone(), error)),
+        };
+        let expected = SegmentHeader {
+            epoch: self.epoch,
+            ordinal: self.ordinal,
+            number,
+            first: self.sequence + 1,
+            prev: self.hash,
+        };
+        if header != expected {
+            let why = if header.epoch != self.epoch || header.ordinal != self.ordinal || header.number != number {
+                "the header of the segment does not agree with the name of its file".to_owned()
+            } else {
+                format!(
+                    "the segment goes on from record {}, but the last one before it is {}{}",
+                    header.first.saturating_sub(1),
+                    self.sequence,
+                    if header.first == self.sequence + 1 { " with another hash" } else { "" }
+                )
+            };
+            return Err(self.damage(at, DamageKind::Changed, &why));
+        }
+        let len = file.metadata().map_err(|error| Stop::Unreadable(path.clone(), error))?.len();
+        let offset = SegmentHeader::LEN as u64;
+        self.current =
+            Some(Segment { path: path.clone(), number, file: BufReader::with_capacity(READ, file), offset, len });
+        self.done = number;
+        self.end = (number, offset);
+        Ok(true)
+    }
+
+    /// Reads a frame into the buffer. `None`: none was written here.
+    fn frame(&mut self) -> Result<Option<FrameHeader>, Stop> {
+        let Some(segment) = &mut self.current else { return Ok(None) };
+        let mut bytes = [0; FrameHeader::LEN];
+        let got = fill(&mut segment.file, &mut bytes).map_err(|error| Stop::Unreadable(segment.path.clone(), error))?;
+        if got < bytes.len() && bytes.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let parsed = FrameHeader::parse(&bytes);
+        let header = match parsed {
+            Ok(None) => return Ok(None),
+            Ok(Some(header)) => header,
+            Err(why) => {
+                self.buffer.clear();
+                return Err(self.changed_or_torn(got, why));
+            }
+        };
+        self.buffer.resize(header.len + header.beside, 0);
+        let got_rest = fill(&mut segment.file, &mut self.buffer)
+            .map_err(|error| Stop::Unreadable(segment.path.clone(), error))?;
+        if got < bytes.len() || got_rest < self.buffer.len() {
+            self.buffer.truncate(got_rest);
+            return Err(self.changed_or_torn(got + got_rest, "the file ends within the record"));
+        }
+        if !self.buffer.get(..header.len).is_some_and(|payload| header.matches(payload)) {
+            return Err(self.changed_or_torn(got + got_rest, "the record does not match its checksum"));
+        }
+        Ok(Some(header))
+    }
+
+    /// Judges the frame in the buffer.
+    fn item(&mut self, header: FrameHeader) -> Result<Item<'_>, Stop> {
+        let Some(segment) = &mut self.current else { return Err(no_segment()) };
+        let at = At { path: segment.path.clone(), segment: segment.number, offset: segment.offset };
+        segment.offset += (FrameHeader::LEN + header.len + header.beside) as u64;
+        self.end = (segment.number, segment.offset);
+        let judged = match header.kind {
+            FrameKind::Leaf => self.judge_leaf(header),
+            FrameKind::Head => self.judge_head(header),
+        };
+        match judged {
+            Err(why) => {
+                self.end = (at.segment, at.offset);
+                Err(self.damage(at, DamageKind::Changed, &why))
+            }
+            Ok(Judged::Leaf(envelope, hash, salt)) => {
+                self.sequence = envelope.sequence;
+                self.hash = hash;
+                self.ended = envelope.kind == Kind::End;
+                let bytes = self.buffer.get(..header.len).unwrap_or_default();
+                Ok(Item::Leaf { at, bytes, hash, envelope: *envelope, salt })
+            }
+            Ok(Judged::Head(head, signature)) => Ok(Item::Head { at, head, signature }),
+        }
+    }
+
+    fn judge_leaf(&self, header: FrameHeader) -> Result<Judged, String> {
+        let (bytes, beside) = self.buffer.split_at_checked(header.len).unwrap_or_default();
+        let envelope: Envelope =
+            serde_json::from_slice(bytes).map_err(|error| format!("the record is no leaf: {error}"))?;
+        if envelope.v != leaf::VERSION {
+            return Err(format!("the record has format {}, not {}", envelope.v, leaf::VERSION));
+        }
+        if envelope.epoch != self.epoch {
+            return Err(format!("the record belongs to epoch {}", envelope.epoch));
+        }
+        if envelope.sequence != self.sequence + 1 {
+            return Err(format!("record {} stands where {} should", envelope.sequence, self.sequence + 1));
+        }
+        if envelope.prev != self.hash {
+            return Err("the record does not carry the hash of the record before it".to_owned());
+        }
+        if (envelope.kind == Kind::Enrol) != (envelope.sequence == 1) {
+            return Err("the first record of an epoch, and no other, is of kind enrol".to_owned());
+        }
+        if self.ended {
+            return Err("the record stands after the end of its epoch".to_owned());
+        }
+        let salt = leaf::salt_is_right(envelope.response.as_ref(), beside)?;
+        Ok(Judged::Leaf(Box::new(envelope), Hash::of_leaf(bytes), salt))
+    }
+
+    fn judge_head(&self, header: FrameHeader) -> Result<Judged, String> {
+        let (bytes, beside) = self.buffer.split_at_checked(header.len).unwrap_or_default();
+        let (head, signature) = Head::parse(bytes).ok_or("the head cannot be read")?;
+        if !beside.is_empty() {
+            return Err("a salt lies beside a head".to_owned());
+        }
+        if head.epoch != self.epoch || head.sequence != self.sequence || head.hash != self.hash {
+            return Err(format!("the head does not speak of the record before it ({})", self.sequence));
+        }
+        Ok(Judged::Head(head, signature))
+    }
+
+    /// After the last frame of a segment there may only be zeros.
+    fn only_zeros(&mut self) -> Result<(), Stop> {
+        self.buffer.clear();
+        let Some(segment) = &mut self.current else { return Ok(()) };
+        let at = At { path: segment.path.clone(), segment: segment.number, offset: segment.offset };
+        match rest_is_zero(&mut segment.file) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.damage(at, DamageKind::Changed, "bytes stand after the last record of the segment")),
+            Err(error) => Err(Stop::Unreadable(at.path, error)),
+        }
+    }
+
+    /// What was just read (`got` bytes from the segment's offset on) is no
+    /// frame. Torn when it breaks off into zeros up to the end of the last
+    /// segment, and the epoch has not ended.
+    fn changed_or_torn(&mut self, got: usize, why: &str) -> Stop {
+        let last = self.files.segments.last_key_value().map(|(number, _)| *number);
+        let ended = self.ended;
+        let breaks_off = self.buffer.last().is_none_or(|byte| *byte == 0);
+        let Some(segment) = &mut self.current else { return no_segment() };
+        let at = At { path: segment.path.clone(), segment: segment.number, offset: segment.offset };
+        let at_end = segment.offset + got as u64 >= segment.len;
+        let rest_is_zero = match rest_is_zero(&mut segment.file) {
+            Ok(zero) => zero,
+            Err(error) => return Stop::Unreadable(at.path, error),
+        };
+        let torn = last == Some(segment.number) && !ended && rest_is_zero && (breaks_off || at_end);
+        let what = if torn { DamageKind::Torn } else { DamageKind::Changed };
+        self.damage(at, what, why)
+    }
+
+    fn damage(&self, at: At, what: DamageKind, why: &str) -> Stop {
+        let id = serde_json::from_slice::<Envelope>(&self.buffer).ok().map(|envelope| envelope.id);
+        Stop::Damage(Damage { at, sequence: self.sequence + 1, id, why: why.to_owned(), what })
+    }
+}
+
+enum Judged {
+    Leaf(Box<Envelope>, Hash, Salt),
+    Head(Head, Vec<u8>),
+}
+
+/// Not met: a frame is in the buffer only while its segment is open.
+fn no_segment() -> Stop {
+    Stop::Unreadable(PathBuf::new(), io::Error::other("no segment is open"))
+}
+
+/// Opens a segment and reads its header. Never follows a link and never waits
+/// for a pipe: the folder may come from anybody.
+pub(crate) fn open(path: &Path) -> io::Result<Result<(SegmentHeader, File), &'static str>> {
+    let mut file = regular_file(path)?;
+    let mut bytes = [0; SegmentHeader::LEN];
+    if fill(&mut file, &mut bytes)? < bytes.len() {
+        return Ok(Err("the file ends within the header of the segment"));
+    }
+    Ok(SegmentHeader::parse(&bytes).map(|header| (header, file)))
+}
+
+/// Opens `path` if it is a plain file.
+pub(crate) fn regular_file(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let file = File::from(rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a plain file"));
+    }
+    Ok(file)
+}
+
+/// Reads until `buffer` is full or the file ends.
+pub(crate) fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while let Some(rest) = buffer.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(more) => got += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+fn rest_is_zero(file: &mut impl Read) -> io::Result<bool> {
+    let mut block = vec![0; READ];
+    loop {
+        let got = fill(file, &mut block)?;
+        if block.iter().take(got).any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        if got < block.len() {
+            return Ok(true);
+        }
+    }
+}
+
+/// What lies in the segments of an epoch from a place on, zeros at the end of
+/// each file left out: how many bytes, and their SHA-256. A leaf of kind gap
+/// names damage by it.
+pub(crate) fn rest(files: &EpochFiles, segment: u64, offset: u64) -> Result<Rest, (PathBuf, io::Error)> {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut bytes = 0;
+    for (number, path) in files.segments.range(segment..) {
+        let start = if *number == segment { offset } else { 0 };
+        bytes += digest_file(path, start, &mut context).map_err(|error| (path.clone(), error))?;
+    }
+    Ok(Rest { bytes, sha256: Hash::finish(context) })
+}
+
+/// What [`rest`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rest {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: Hash,
+}
+
+fn digest_file(path: &Path, start: u64, context: &mut aws_lc_rs::digest::Context) -> io::Result<u64> {
+    use std::io::{Seek, SeekFrom};
+    let end = end_of_data(path, start)?;
+    let mut file = regular_file(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut left = end - start;
+    let mut block = vec![0; READ];
+    while left > 0 {
+        let want = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let got = fill(&mut file, block.get_mut(..want).unwrap_or_default())?;
+        if got == 0 {
+            break;
+        }
+        context.update(block.get(..got).unwrap_or_default());
+        left -= got as u64;
+    }
+    Ok(end - start)
+}
+
+/// Where the zeros at the end of a file begin, but not before `start`.
+pub(crate) fn end_of_data(path: &Path, start: u64) -> io::Result<u64> {
+    use std::io::{Seek, SeekFrom};
+    let mut file = regular_file(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut block = vec![0; READ];
+    let (mut at, mut end) = (start, start);
+    loop {
+        let got = fill(&mut file, &mut block)?;
+        if let Some(last) = block.iter().take(got).rposition(|byte| *byte != 0) {
+            end = at + last as u64 + 1;
+        }
+        at += got as u64;
+        if got < block.len() {
+            return Ok(end);
+        }
+    }
+}
+
+const READ: usize = 256 * 1024;

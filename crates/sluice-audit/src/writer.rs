@@ -1,0 +1,498 @@
+//! The one thread that gives a record its place and writes it.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sluice_core::Clock;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::commitment::SALT;
+use crate::error::TrailError;
+use crate::failpoint;
+use crate::format::{FrameKind, encode_frame, frame_len};
+use crate::hash::Hash;
+use crate::head::Head;
+use crate::key::SigningKey;
+use crate::leaf::{self, Of, Place};
+use crate::record::{ENVELOPE, Kind, OUTCOME_LEAF, Prepared, Record, RecordId};
+use crate::spool::Spool;
+use crate::sync::{self, SyncJob};
+use crate::trail::{Durability, Intent, Receipt, Shared, unknown_outcome};
+
+/// What the handles ask of the writer.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Append(Box<Append>),
+    /// An intent was dropped.
+    Wake,
+    End(oneshot::Sender<Result<(), TrailError>>),
+}
+
+/// A record that wants a place.
+#[derive(Debug)]
+pub(crate) struct Append {
+    pub(crate) record: Prepared,
+    pub(crate) durability: Durability,
+    pub(crate) room: Room,
+    pub(crate) acknowledgement: Acknowledgement,
+}
+
+/// Which room a record may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// What is not reserved.
+    General,
+    /// The same, and room for an outcome is reserved.
+    Reserving,
+    /// What the intent of this sequence reserved.
+    Reserved(u64),
+}
+
+/// Who waits for a record.
+#[derive(Debug)]
+pub(crate) struct Acknowledgement {
+    answer: Answer,
+    receipt: Option<Receipt>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Receipt(oneshot::Sender<Result<Receipt, TrailError>>),
+    Intent(oneshot::Sender<Result<Intent, TrailError>>, Intent),
+    Nobody,
+}
+
+impl Acknowledgement {
+    pub(crate) fn receipt(answer: oneshot::Sender<Result<Receipt, TrailError>>) -> Self {
+        Self { answer: Answer::Receipt(answer), receipt: None }
+    }
+
+    /// The token travels with the answer: if nobody waits any more, it is
+    /// dropped here, and its intent gets the outcome `unknown`.
+    pub(crate) fn intent(answer: oneshot::Sender<Result<Intent, TrailError>>, token: Intent) -> Self {
+        Self { answer: Answer::Intent(answer, token), receipt: None }
+    }
+
+    fn placed(&mut self, receipt: Receipt) {
+        self.receipt = Some(receipt);
+        if let Answer::Intent(_, token) = &mut self.answer {
+            token.arm(receipt);
+        }
+    }
+
+    pub(crate) fn give(self, result: &Result<(), TrailError>) {
+        match (self.answer, self.receipt, result) {
+            (Answer::Receipt(answer), Some(receipt), Ok(())) => drop(answer.send(Ok(receipt))),
+            (Answer::Intent(answer, token), Some(_), Ok(())) => drop(answer.send(Ok(token))),
+            (Answer::Receipt(answer), _, Err(error)) => drop(answer.send(Err(error.clone()))),
+            (Answer::Intent(answer, _), _, Err(error)) => drop(answer.send(Err(error.clone()))),
+            // Without an answer the receiver reports the failure of the trail.
+            (Answer::Nobody, ..) | (_, None, Ok(())) => {}
+        }
+    }
+}
+
+/// Gives places, frames, hashes, signs.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    spool: Spool,
+    key: SigningKey,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+    heads_every: u64,
+    /// Of the newest leaf, also those still in `buffer`.
+    sequence: u64,
+    prev: Hash,
+    since_head: u64,
+    /// Intents without an outcome; each has `RESERVE` bytes of the segment.
+    open: BTreeMap<u64, RecordId>,
+    /// Whole frames that are not yet written, and who waits for them.
+    buffer: Vec<u8>,
+    waiting: Vec<(Acknowledgement, Durability)>,
+    scratch: Vec<u8>,
+    blocked: Option<Blocked>,
+    sync: Option<(Sender<SyncJob>, JoinHandle<()>)>,
+    /// Holds the lock of the folder.
+    _lock: Arc<File>,
+}
+
+/// No new segment can be made.
+#[derive(Debug)]
+struct Blocked {
+    error: TrailError,
+    /// Monotonic time from which it is tried again.
+    retry: Duration,
+    /// Records that were not taken.
+    refused: u64,
+}
+
+/// What a writer is made of.
+#[derive(Debug)]
+pub(crate) struct WriterParts {
+    pub(crate) spool: Spool,
+    pub(crate) key: SigningKey,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) heads_every: u64,
+    pub(crate) lock: Arc<File>,
+}
+
+impl Writer {
+    /// A writer of an epoch that has no leaf yet, with its first segment.
+    pub(crate) fn new(parts: WriterParts) -> Result<Self, TrailError> {
+        let mut writer = Self {
+            spool: parts.spool,
+            key: parts.key,
+            clock: parts.clock,
+            shared: parts.shared,
+            heads_every: parts.heads_every,
+            sequence: 0,
+            prev: Hash::ZERO,
+            since_head: 0,
+            open: BTreeMap::new(),
+            buffer: Vec::new(),
+            waiting: Vec::new(),
+            scratch: Vec::new(),
+            blocked: None,
+            sync: None,
+            _lock: parts.lock,
+        };
+        writer.spool.rotate(1, Hash::ZERO)?;
+        Ok(writer)
+    }
+
+    /// Writes a record of the trail itself, at once.
+    pub(crate) fn write(&mut self, record: Record) -> Result<(), TrailError> {
+        let record = record.prepare();
+        self.admit(&record, Room::General)?;
+        self.push(&record, Room::General, Durability::Process, None);
+        self.flush();
+        self.shared.failure().map_or(Ok(()), Err)
+    }
+
+    /// Signs the newest leaf, and waits until all is on the disk.
+    pub(crate) fn seal(&mut self) -> Result<(), TrailError> {
+        self.head();
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
+        }
+        let Some(file) = self.spool.file() else { return Ok(()) };
+        rustix::fs::fdatasync(&*file).map_err(|error| {
+            let error = TrailError::failed(&self.shared.folder, "syncing the segment", &error.into());
+            self.shared.fail(&error);
+            error
+        })
+    }
+
+    fn run(mut self, mut receiver: mpsc::Receiver<Message>) {
+        while let Some(first) = receiver.blocking_recv() {
+            let mut next = Some(first);
+            let mut taken = 0;
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Append(append) => self.take(*append),
+                    Message::Wake => {}
+                    Message::End(answer) => {
+                        let result = self.end();
+                        receiver.close();
+                        // Free the lock before anybody is told of the end.
+                        drop(self);
+                        let _ = answer.send(result);
+                        return;
+                    }
+                }
+                taken += 1;
+                if taken < BATCH {
+                    next = receiver.try_recv().ok();
+                }
+            }
+            self.say_unknown();
+            self.flush();
+        }
+        // All handles are gone, so all tokens too.
+        self.say_unknown();
+        self.flush();
+        self.stop_sync();
+    }
+
+    fn take(&mut self, append: Append) {
+        let Append { record, durability, room, acknowledgement } = append;
+        match self.admit(&record, room) {
+            Ok(()) => self.push(&record, room, durability, Some(acknowledgement)),
+            Err(error) => acknowledgement.give(&Err(error)),
+        }
+    }
+
+    /// Whether there is room; makes some by a new segment.
+    fn admit(&mut self, record: &Prepared, room: Room) -> Result<(), TrailError> {
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
+        }
+        let need = frame_len(ENVELOPE + record.body.len(), SALT) + HEAD;
+        let reserved = self.open.len() as u64 * RESERVE;
+        let keep = match room {
+            // An outcome is never larger than what was reserved for it.
+            Room::Reserved(sequence) if self.open.contains_key(&sequence) => return Ok(()),
+            Room::Reserved(_) | Room::General => reserved + END,
+            Room::Reserving => reserved + END + RESERVE,
+        };
+        if need + keep <= self.free() {
+            return Ok(());
+        }
+        if need + keep > self.spool.empty_room() {
+            return Err(TrailError::Full {
+                folder: self.shared.folder.clone(),
+                cause: format!("{} commands are open at once, each with room for its outcome", self.open.len()),
+                fix: "raise the size of a segment, or open fewer commands at a time".into(),
+            });
+        }
+        self.rotate()
+    }
+
+    /// Room of the current segment that nothing was written to.
+    fn free(&self) -> u64 {
+        self.spool.room().saturating_sub(self.buffer.len() as u64)
+    }
+
+    fn rotate(&mut self) -> Result<(), TrailError> {
+        let now = self.clock.monotonic();
+        if let Some(blocked) = self.blocked.as_mut().filter(|blocked| now < blocked.retry) {
+            blocked.refused += 1;
+            return Err(blocked.error.clone());
+        }
+        self.flush();
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
+        }
+        let rotated = self.spool.rotate(self.sequence + 1, self.prev);
+        self.shared.bytes.store(self.spool.bytes(), Ordering::Relaxed);
+        match rotated {
+            Ok(()) => {
+                if let Some(blocked) = self.blocked.take() {
+                    self.shared.set_full(None);
+                    self.say_resumed(&blocked);
+                }
+                Ok(())
+            }
+            Err(error) => Err(self.block(error, now)),
+        }
+    }
+
+    fn block(&mut self, error: TrailError, now: Duration) -> TrailError {
+        let error = self.spool.is_there().err().unwrap_or(error);
+        if !error.is_temporary() {
+            self.shared.fail(&error);
+            return error;
+        }
+        let refused = self.blocked.as_ref().map_or(0, |blocked| blocked.refused) + 1;
+        let is_new = self.blocked.is_none();
+        self.blocked = Some(Blocked { error: error.clone(), retry: now + RETRY, refused });
+        self.shared.set_full(Some(error.clone()));
+        if is_new {
+            let reason = crate::body::Reason {
+                code: "AuditFull".into(),
+                message: error.to_string(),
+                fix: "nothing is recorded or forwarded until there is room".into(),
+            };
+            let marker = Record::new(Kind::Refused).with("reason", reason).prepare();
+            // Its room is part of `END`.
+            self.push(&marker, Room::General, Durability::Process, None);
+            self.flush();
+        }
+        error
+    }
+
+    fn say_resumed(&mut self, blocked: &Blocked) {
+        let reason = crate::body::Reason {
+            code: "AuditFull".into(),
+            message: format!("{} records were not taken meanwhile; there is room again", blocked.refused),
+            fix: String::new(),
+        };
+        let record = Record::new(Kind::Refused).with("reason", reason).with("count", blocked.refused).prepare();
+        self.push(&record, Room::General, Durability::Process, None);
+    }
+
+    /// Gives the next place to a record for which there is room.
+    fn push(&mut self, record: &Prepared, room: Room, durability: Durability, waits: Option<Acknowledgement>) {
+        let place = Place {
+            at: self.clock.now(),
+            epoch: self.shared.epoch,
+            mono: u64::try_from(self.clock.monotonic().as_micros()).unwrap_or(u64::MAX),
+            prev: self.prev,
+            sequence: self.sequence + 1,
+        };
+        self.scratch.clear();
+        leaf::encode(record, &place, &mut self.scratch);
+        let beside = record.response.as_ref().map_or(&[][..], |response| &response.salt);
+        let mut waits = waits.unwrap_or(Acknowledgement { answer: Answer::Nobody, receipt: None });
+        if encode_frame(FrameKind::Leaf, &self.scratch, beside, &mut self.buffer).is_none() {
+            // Not met: a body is cut so that its leaf fits.
+            waits.give(&Err(TrailError::Option {
+                option: "record",
+                value: format!("{} bytes", self.scratch.len()),
+                cause: "too long for a leaf".into(),
+                fix: "record less".into(),
+            }));
+            return;
+        }
+        self.prev = Hash::of_leaf(&self.scratch);
+        self.sequence = place.sequence;
+        match room {
+            Room::Reserving => drop(self.open.insert(self.sequence, record.id)),
+            Room::Reserved(intent) => drop(self.open.remove(&intent)),
+            Room::General => {}
+        }
+        waits.placed(Receipt { id: record.id, sequence: self.sequence, leaf_hash: self.prev.0 });
+        self.waiting.push((waits, durability));
+        self.since_head += 1;
+        if self.since_head >= self.heads_every {
+            self.head();
+        } else if self.buffer.len() >= FLUSH {
+            self.flush();
+        }
+    }
+
+    /// Signs the newest leaf.
+    fn head(&mut self) {
+        self.flush();
+        if self.shared.failure().is_some() {
+            return;
+        }
+        failpoint::hit("before_head");
+        let head =
+            Head { epoch: self.shared.epoch, sequence: self.sequence, hash: self.prev, at: self.clock.now() };
+        let _ = encode_frame(FrameKind::Head, &head.sign(&self.key), &[], &mut self.buffer);
+        self.flush();
+        self.since_head = 0;
+        failpoint::hit("after_head");
+    }
+
+    /// Writes what is in the buffer, and acknowledges what that is enough for.
+    fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let written = match self.shared.failure() {
+            Some(error) => Err(error),
+            None => self.spool.write(&self.buffer),
+        };
+        self.buffer.clear();
+        self.buffer.shrink_to(FLUSH);
+        if let Err(error) = &written {
+            self.shared.fail(error);
+        }
+        self.shared.records.store(self.sequence, Ordering::Relaxed);
+        self.shared.bytes.store(self.spool.bytes(), Ordering::Relaxed);
+        self.shared.open.store(self.open.len() as u64, Ordering::Relaxed);
+        let mut to_sync = Vec::new();
+        for (waits, durability) in self.waiting.drain(..) {
+            match (durability, &written) {
+                (Durability::Disk, Ok(())) => to_sync.push(waits),
+                _ => waits.give(&written),
+            }
+        }
+        if to_sync.is_empty() {
+            return;
+        }
+        // When either is missing the answers are dropped: whoever waits gets
+        // the failure of the trail.
+        if let (Some((sender, _)), Some(file)) = (&self.sync, self.spool.file()) {
+            let _ = sender.send(SyncJob { file, acknowledgements: to_sync });
+        }
+    }
+
+    /// The outcome of intents that were dropped.
+    fn say_unknown(&mut self) {
+        for sequence in self.shared.take_dropped() {
+            self.say_unknown_of(sequence, "the gateway dropped the command before its outcome was known");
+        }
+    }
+
+    fn say_unknown_of(&mut self, sequence: u64, why: &str) {
+        let Some(id) = self.open.get(&sequence).copied() else { return };
+        if self.shared.failure().is_some() {
+            return;
+        }
+        let of = Of { epoch: self.shared.epoch, id, sequence };
+        let record = unknown_outcome(of, why).prepare();
+        self.push(&record, Room::Reserved(sequence), Durability::Process, None);
+    }
+
+    fn end(&mut self) -> Result<(), TrailError> {
+        self.say_unknown();
+        let open: Vec<u64> = self.open.keys().copied().collect();
+        for sequence in open {
+            self.say_unknown_of(sequence, "the trail ended before its outcome was known");
+        }
+        self.flush();
+        failpoint::hit("end.before_leaf");
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
+        }
+        let end = Record::new(Kind::End).with("records", self.sequence + 1).prepare();
+        // Its room, and that of the last head, is part of `END`.
+        self.push(&end, Room::General, Durability::Process, None);
+        self.flush();
+        failpoint::hit("end.after_leaf");
+        self.head();
+        self.stop_sync();
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
+        }
+        self.spool.close()?;
+        failpoint::hit("end.after_trim");
+        Ok(())
+    }
+
+    /// Waits until all that was handed over is synced.
+    fn stop_sync(&mut self) {
+        if let Some((sender, thread)) = self.sync.take() {
+            drop(sender);
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts the threads of a trail.
+pub(crate) fn spawn(mut writer: Writer, receiver: mpsc::Receiver<Message>) -> std::io::Result<JoinHandle<()>> {
+    writer.sync = Some(sync::spawn(writer.shared.clone())?);
+    std::thread::Builder::new().name("trail-writer".into()).spawn(move || {
+        mark_own_thread();
+        writer.run(receiver);
+    })
+}
+
+thread_local! {
+    static OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that this is a thread of a trail.
+pub(crate) fn mark_own_thread() {
+    OWN.set(true);
+}
+
+/// Whether this is a thread of a trail, which must not wait for one.
+pub(crate) fn is_own_thread() -> bool {
+    OWN.get()
+}
+
+/// Most bytes that a head takes.
+const HEAD: u64 = 512;
+/// What an intent reserves: the frame of an outcome, and a head after it.
+const RESERVE: u64 = OUTCOME_LEAF as u64 + 8 + SALT as u64 + HEAD;
+/// What is never given to records: room for "audit is full", `end` and heads.
+const END: u64 = 16 * 1024;
+/// Smallest segment that takes any one leaf.
+pub(crate) const SMALLEST_SEGMENT: u64 = 256 * 1024;
+/// Records taken before they are written, at most.
+const BATCH: usize = 1_024;
+/// Bytes in the buffer from which they are written.
+const FLUSH: usize = 512 * 1024;
+/// How long a full disk is left alone.
+const RETRY: Duration = Duration::from_secs(1);
