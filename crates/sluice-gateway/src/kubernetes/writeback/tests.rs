@@ -1,1 +1,113 @@
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use sluice_mask::Marker;
 
+use super::check;
+use crate::kubernetes::{attributes, body};
+
+/// The code of the denial, or empty.
+fn verdict(line: &str, kind: &'static str, body: &str, masked: bool) -> &'static str {
+    let (method, uri) = line.split_once(' ').unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let mut request = attributes(&method.parse::<Method>().unwrap(), &uri.parse::<Uri>().unwrap(), &headers).unwrap();
+    body::decode(&mut request, &headers, body.as_bytes()).unwrap();
+    check(&request, body.as_bytes(), masked).err().map_or("", |reason| {
+        assert!(!reason.message.is_empty() && !reason.fix.is_empty());
+        reason.code
+    })
+}
+
+const JSON: &str = "application/json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const PATCH: &str = "application/json-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+const ONE: &str = "PATCH /api/v1/namespaces/a/secrets/b";
+
+#[test]
+fn a_marker_is_never_written() {
+    let marker = Marker::new(7);
+    let text = String::from_utf8(marker.text().to_vec()).unwrap();
+    for (line, kind, body) in [
+        ("POST /api/v1/namespaces/a/configmaps", JSON, format!(r#"{{"data":{{"k":"{text}"}}}}"#)),
+        ("POST /api/v1/namespaces/a/secrets", JSON, format!(r#"{{"data":{{"k":"{}"}}}}"#, marker.base64())),
+        ("PUT /apis/apps/v1/namespaces/a/deployments/b", JSON, format!(r#"{{"env":[{{"value":"postgres://u:{text}@h"}}]}}"#)),
+        (ONE, MERGE, format!(r#"{{"stringData":{{"k":"{text}"}}}}"#)),
+        (ONE, MERGE, r#"{"stringData":{"k":"\u0073luice-masked:00000007"}}"#.to_owned()),
+        (ONE, APPLY, format!("stringData:\n  k: {text}\n")),
+    ] {
+        assert_eq!(verdict(line, kind, &body, true), "MaskMarker", "{body}");
+        assert_eq!(verdict(line, kind, &body, false), "MaskMarker", "{body}");
+    }
+    assert_eq!(verdict("DELETE /api/v1/namespaces/a/secrets/b", JSON, &format!(r#"{{"preconditions":{{"uid":"{text}"}}}}"#), true), "");
+}
+
+#[test]
+fn a_masked_secret_is_not_replaced_as_a_whole() {
+    for (line, kind, body) in [
+        ("PUT /api/v1/namespaces/a/secrets/b", JSON, r#"{"data":{"k":"eA=="}}"#),
+        ("PUT /api/v1/namespaces/a/secrets/b", "application/vnd.kubernetes.protobuf", "k8s\0"),
+        (ONE, APPLY, r#"{"data":{"k":"eA=="}}"#),
+        (ONE, APPLY, "k: yes"),
+        (ONE, MERGE, r#"{"data":null}"#),
+        (ONE, MERGE, r#"{"stringData":[]}"#),
+        (ONE, MERGE, r#"{"Data":null}"#),
+        (ONE, MERGE, "null"),
+        (ONE, MERGE, "[]"),
+        (ONE, MERGE, r#"{"a":1,"a":2}"#),
+        (ONE, STRATEGIC, r#"{"data":null}"#),
+        (ONE, STRATEGIC, r#"{"$patch":"replace","data":{"k":"eA=="}}"#),
+        (ONE, STRATEGIC, r#"{"data":{"$patch":"replace","k":"eA=="}}"#),
+        (ONE, STRATEGIC, r#"{"$retainKeys":["metadata"]}"#),
+        (ONE, PATCH, r#"[{"op":"replace","path":"","value":{}}]"#),
+        (ONE, PATCH, r#"[{"op":"replace","path":"/data","value":{}}]"#),
+        (ONE, PATCH, r#"[{"op":"add","path":"/stringData","value":{}}]"#),
+        (ONE, PATCH, r#"[{"op":"remove","path":"/data"}]"#),
+        (ONE, PATCH, r#"[{"op":"remove","path":"/metadata"}]"#),
+        (ONE, PATCH, r#"[{"op":"replace","path":"x/data","value":{}}]"#),
+        (ONE, PATCH, r#"[{"op":"frob","path":"/type"}]"#),
+        (ONE, PATCH, r#"[{"path":"/type"}]"#),
+        (ONE, PATCH, r#"{"data":{}}"#),
+    ] {
+        assert_eq!(verdict(line, kind, body, true), "MaskReplace", "{line} {body}");
+        assert_eq!(verdict(line, kind, body, false), "", "{line} {body}");
+    }
+}
+
+#[test]
+fn a_json_patch_does_not_ask_for_values() {
+    for body in [
+        r#"[{"op":"test","path":"/data/k","value":"eA=="}]"#,
+        r#"[{"op":"test","path":"/data","value":{}}]"#,
+        r#"[{"op":"test","path":"","value":{}}]"#,
+        r#"[{"op":"test","path":"/metadata/annotations/x","value":"y"}]"#,
+        r#"[{"op":"copy","from":"/data/k","path":"/metadata/labels/k"}]"#,
+        r#"[{"op":"move","from":"/data/k","path":"/data/l"}]"#,
+        r#"[{"op":"copy","from":"/type","path":"/stringData/k"}]"#,
+        r#"[{"op":"copy","from":"/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration","path":"/metadata/labels/k"}]"#,
+        r#"[{"op":"copy","from":"/metadata","path":"/x"}]"#,
+        r#"[{"op":"replace","path":"/data/k","value":"eA=="},{"op":"test","path":"/data/l","value":"eA=="}]"#,
+    ] {
+        assert_eq!(verdict(ONE, PATCH, body, true), "MaskProbe", "{body}");
+        assert_eq!(verdict(ONE, PATCH, body, false), "", "{body}");
+    }
+}
+
+#[test]
+fn single_keys_are_written() {
+    for (line, kind, body) in [
+        ("POST /api/v1/namespaces/a/secrets", JSON, r#"{"data":{"k":"eA=="}}"#),
+        (ONE, MERGE, r#"{"stringData":{"k":"x"},"metadata":{"labels":{"a":null}}}"#),
+        (ONE, MERGE, r#"{"data":{"k":null}}"#),
+        (ONE, STRATEGIC, r#"{"data":{"k":"eA=="},"metadata":{"$setElementOrder/finalizers":["a"],"finalizers":["a"]}}"#),
+        (ONE, PATCH, r#"[{"op":"replace","path":"/data/k","value":"eA=="},{"op":"remove","path":"/stringData/l"}]"#),
+        (ONE, PATCH, r#"[{"op":"test","path":"/metadata/resourceVersion","value":"7"},{"op":"add","path":"/metadata/annotations/a","value":"b"}]"#),
+        ("PUT /api/v1/namespaces/a/configmaps/b", JSON, r#"{"data":{"k":"x"}}"#),
+        ("PUT /apis/example.com/v1/namespaces/a/secrets/b", JSON, r#"{"data":{"k":"x"}}"#),
+        ("PATCH /api/v1/namespaces/a/configmaps/b", APPLY, r#"{"data":{"k":"x"}}"#),
+        ("DELETE /api/v1/namespaces/a/secrets/b", JSON, ""),
+        ("GET /api/v1/namespaces/a/secrets/b", JSON, ""),
+    ] {
+        assert_eq!(verdict(line, kind, body, true), "", "{line} {body}");
+    }
+}
