@@ -80,4 +80,4 @@ hash_of() {
         sha256sum | cut -c1-16)
 }
 
-kubectl() { "$(programs)/kubectl" --kubeconfig "$STATE/admin.kubeconfig" "$@"; }
+kubectl() { "$STATE/programs/kubectl" --kubeconfig "$STATE/admin.kubeconfig" "$@"; }

@@ -2,12 +2,18 @@
 
 write_config() {
     mkdir -p "$STATE"/{etcd,containerd,kubelet,cni/conf,cni/addresses,pods}
-    authentication >"$STATE/authentication.yaml"
-    audit_policy >"$STATE/audit-policy.yaml"
-    containerd_config >"$STATE/containerd.toml"
-    pod_network >"$STATE/cni/conf/10-pods.conflist"
-    kubelet_config >"$STATE/kubelet.yaml"
-    names >"$STATE/Corefile"
+    authentication | put "$STATE/authentication.yaml"
+    audit_policy | put "$STATE/audit-policy.yaml"
+    containerd_config | put "$STATE/containerd.toml"
+    pod_network | put "$STATE/cni/conf/10-pods.conflist"
+    kubelet_config | put "$STATE/kubelet.yaml"
+    names | put "$STATE/Corefile"
+}
+
+# put FILE: replaces it at once, and only by something else: the API server watches its files.
+put() {
+    cat >"$1.new"
+    if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
 }
 
 # What the API server accepts as a bearer token: v1- and v2-shaped tokens of the provider, as AKS does with Entra.
@@ -51,8 +57,6 @@ EOF
 
 # restrict_oom_score_adj: without CAP_SYS_RESOURCE no sandbox may lower its score.
 containerd_config() {
-    local programs
-    programs=$(programs)
     cat <<EOF
 version = 3
 root = "$STATE/containerd/root"
@@ -71,10 +75,10 @@ state = "$STATE/containerd/state"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
       [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-        BinaryName = "$programs/runc"
+        BinaryName = "$STATE/programs/runc"
         SystemdCgroup = false
   [plugins.'io.containerd.cri.v1.runtime'.cni]
-    bin_dirs = ["$programs"]
+    bin_dirs = ["$STATE/programs"]
     conf_dir = "$STATE/cni/conf"
 EOF
 }
@@ -118,7 +122,6 @@ cgroupDriver: cgroupfs
 cgroupRoot: /$NETNS
 failCgroupV1: false
 failSwapOn: false
-localStorageCapacityIsolation: false
 evictionHard: {memory.available: "100Mi", nodefs.available: "1%", imagefs.available: "1%"}
 imageGCHighThresholdPercent: 100
 containerLogMaxSize: 4Gi

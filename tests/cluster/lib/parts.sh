@@ -1,21 +1,22 @@
 # Starts the programs in their order, and waits for what the next one needs.
 
 start_parts() {
-    local programs
-    programs=$(programs)
+    local programs=$STATE/programs
     start_etcd
     start_names
     start_provider
     await provider 60 provider_answers
     start_apiserver
     start_containerd
-    await apiserver 120 kubectl get --raw /readyz
+    await names 30 name_answers
+    await apiserver 240 kubectl get --raw /readyz
     start_controllers
     start_scheduler
     start_proxy
     await containerd 60 inside "$programs/ctr" --address "$RUN/containerd.sock" version
     import_images
     start_kubelet
+    await kubelet 120 inside curl -fsS --max-time 5 http://127.0.0.1:10248/healthz
 }
 
 start_etcd() {
@@ -25,6 +26,8 @@ start_etcd() {
 }
 
 start_names() { start names "$programs/coredns" -conf "$STATE/Corefile"; }
+
+name_answers() { inside busybox nslookup -type=a "$AKS_NAME" "$NODE_V4"; }
 
 start_provider() {
     start provider "$here/provider/run" --host :: --port "$PROVIDER_PORT" --url "$PROVIDER_URL" --tenant "$TENANT" \
@@ -49,7 +52,12 @@ start_apiserver() {
 
 # The API server learns the issuers' keys a moment after it is ready.
 accepts_tokens() {
-    kubectl auth whoami --token "$("$here/token" --upn up@example.com)"
+    local version
+    for version in --v1 --v2; do
+        "$STATE/programs/kubectl" --kubeconfig /dev/null --server "https://$NODE_V4:$API_PORT" \
+            --certificate-authority "$STATE/ca.crt" --token "$("$here/token" $version --upn up@example.com)" \
+            auth whoami || return 1
+    done
 }
 
 start_controllers() {
