@@ -153,7 +153,7 @@ pub(crate) fn frame_len(payload: usize, beside: usize) -> u64 {
 pub(crate) enum Named {
     Segment { ordinal: u64, epoch: Uuid, number: u64 },
     PublicKey { ordinal: u64, epoch: Uuid },
-    /// A segment that was being made.
+    /// A file that was being made.
     Unfinished,
     /// Not ours.
     Other,
@@ -161,7 +161,7 @@ pub(crate) enum Named {
 
 impl Named {
     pub(crate) fn parse(name: &str) -> Self {
-        if name.starts_with("epoch-") && name.ends_with(".seg.new") {
+        if name.starts_with("epoch-") && (name.ends_with(".seg.new") || name.ends_with(".pub.new")) {
             return Self::Unfinished;
         }
         Self::strict(name).unwrap_or(Self::Other)

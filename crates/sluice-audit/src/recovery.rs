@@ -20,7 +20,7 @@ use crate::hash::Hash;
 use crate::key::SigningKey;
 use crate::leaf::{Leaf, Of};
 use crate::record::{Kind, Record, RecordId};
-use crate::scan::{self, Damage, DamageKind, EpochFiles, EpochScan, Item, Listing, Stop};
+use crate::scan::{self, Damage, DamageKind, EpochFiles, EpochScan, Item, Listing, Mode, Stop};
 use crate::spool::{Spool, SpoolOptions};
 use crate::trail::{Shared, TrailOptions, unknown_outcome};
 use crate::writer::{SMALLEST_SEGMENT, Writer, WriterParts};
@@ -138,7 +138,7 @@ pub(crate) struct Enrol {
     pub(crate) workload: sluice_core::Workload,
 }
 
-/// Names the newest good leaf of an epoch. Sequence 0: it has none.
+/// Names the newest good leaf of the newest epoch that has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Predecessor {
     pub(crate) epoch: Uuid,
@@ -194,9 +194,12 @@ impl Past {
                 past.predecessor = Some(newest);
                 break;
             }
-            past.crashed |= is_newest;
+            past.crashed = true;
             let (newest, recovered) = past.epoch(folder, ordinal, epoch, files, &mut seen)?;
-            past.predecessor.get_or_insert(newest);
+            // An epoch without one good leaf holds nothing to go on from.
+            if newest.sequence > 0 {
+                past.predecessor.get_or_insert(newest);
+            }
             if recovered {
                 break;
             }
@@ -227,7 +230,7 @@ impl Past {
         let unreadable = |path: &Path, error: &std::io::Error| {
             TrailError::folder(folder, &format!("reading {}", path.display()), error)
         };
-        let mut scan = EpochScan::new(ordinal, epoch, files, true);
+        let mut scan = EpochScan::new(ordinal, epoch, files.clone(), Mode::Still);
         let mut open: BTreeMap<u64, RecordId> = BTreeMap::new();
         let mut recovered = false;
         let damage = loop {
@@ -368,6 +371,10 @@ fn lock(folder: &Path) -> Result<File, TrailError> {
         .mode(0o700)
         .create(folder)
         .map_err(|error| TrailError::folder(folder, "making it", &error))?;
+    if let Some(parent) = folder.canonicalize().ok().as_deref().and_then(Path::parent) {
+        // Its name must survive a crash too; not every parent can be opened.
+        let _ = File::open(parent).and_then(|parent| parent.sync_all());
+    }
     let directory = File::open(folder).map_err(|error| TrailError::folder(folder, "opening it", &error))?;
     match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(directory),

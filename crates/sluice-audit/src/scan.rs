@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -103,22 +104,30 @@ pub(crate) enum Item<'a> {
 
 /// Goes through one epoch.
 #[derive(Debug)]
-pub(crate) struct EpochScan<'a> {
+pub(crate) struct EpochScan {
     epoch: Uuid,
     ordinal: u64,
-    files: &'a EpochFiles,
+    files: EpochFiles,
     /// Segments up to this number are done.
     done: u64,
     current: Option<Segment>,
     pub(crate) sequence: u64,
     pub(crate) hash: Hash,
     pub(crate) ended: bool,
-    /// Whether the end of a segment may only be followed by zeros. A reader of
-    /// a trail that is being written does without.
-    strict: bool,
+    mode: Mode,
     /// End of what is right in the segment read last, and that segment.
     pub(crate) end: (u64, u64),
     buffer: Vec<u8>,
+}
+
+/// Who else has the files open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Nobody: after the last frame of a segment there are only zeros.
+    Still,
+    /// Perhaps the writer: a frame may be half written at this moment, and
+    /// more may follow what seems to be the end.
+    Live,
 }
 
 #[derive(Debug)]
@@ -130,8 +139,8 @@ struct Segment {
     len: u64,
 }
 
-impl<'a> EpochScan<'a> {
-    pub(crate) fn new(ordinal: u64, epoch: Uuid, files: &'a EpochFiles, strict: bool) -> Self {
+impl EpochScan {
+    pub(crate) fn new(ordinal: u64, epoch: Uuid, files: EpochFiles, mode: Mode) -> Self {
         Self {
             epoch,
             ordinal,
@@ -141,7 +150,7 @@ impl<'a> EpochScan<'a> {
             sequence: 0,
             hash: Hash::ZERO,
             ended: false,
-            strict,
+            mode,
             end: (0, 0),
             buffer: Vec::new(),
         }
@@ -149,30 +158,66 @@ impl<'a> EpochScan<'a> {
 
     /// Only the last segment, on the word of its header. `None` when there is
     /// no readable one.
-    pub(crate) fn last_segment(ordinal: u64, epoch: Uuid, files: &'a EpochFiles) -> Option<Self> {
+    pub(crate) fn last_segment(ordinal: u64, epoch: Uuid, files: &EpochFiles) -> Option<Self> {
         let (number, path) = files.segments.last_key_value()?;
         let (header, _) = open(path).ok()?.ok()?;
-        let mut scan = Self::new(ordinal, epoch, files, true);
+        let mut scan = Self::new(ordinal, epoch, files.clone(), Mode::Still);
         scan.done = number.checked_sub(1)?;
         scan.sequence = header.first.checked_sub(1)?;
         scan.hash = header.prev;
         Some(scan)
     }
 
-    /// The next leaf or head; `None` at the end of the epoch.
+    /// Takes note of segments that came later.
+    pub(crate) fn refresh(&mut self, files: EpochFiles) {
+        self.files = files;
+    }
+
+    /// The next leaf or head; `None` at the end of the epoch. In [`Mode::Live`]
+    /// it can be asked again after `None`.
     pub(crate) fn next(&mut self) -> Result<Option<Item<'_>>, Stop> {
         loop {
             if self.current.is_none() && !self.open_next()? {
                 return Ok(None);
             }
-            if let Some(frame) = self.frame()? {
+            if let Some(frame) = self.patient_frame()? {
                 return self.item(frame).map(Some);
             }
-            if self.strict {
-                self.only_zeros()?;
+            match self.mode {
+                Mode::Still => self.only_zeros()?,
+                Mode::Live if self.files.segments.range(self.done + 1..).next().is_none() => {
+                    self.back()?;
+                    return Ok(None);
+                }
+                Mode::Live => {}
             }
             self.current = None;
         }
+    }
+
+    /// A frame; in [`Mode::Live`] a bad one is given time to become whole.
+    fn patient_frame(&mut self) -> Result<Option<FrameHeader>, Stop> {
+        let mut left = if self.mode == Mode::Live { PATIENCE } else { 0 };
+        loop {
+            match self.frame() {
+                Err(Stop::Damage(_)) if left > 0 => {
+                    left -= 1;
+                    std::thread::sleep(PAUSE);
+                    self.back()?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Goes back to the end of what was right.
+    fn back(&mut self) -> Result<(), Stop> {
+        let Some(segment) = &mut self.current else { return Ok(()) };
+        segment
+            .file
+            .seek(SeekFrom::Start(segment.offset))
+            .map(drop)
+            .map_err(|error| Stop::Unreadable(segment.path.clone(), error))
     }
 
     /// Opens the segment after those that are done. `false`: there is none.
@@ -434,7 +479,6 @@ pub(crate) struct Rest {
 }
 
 fn digest_file(path: &Path, start: u64, context: &mut aws_lc_rs::digest::Context) -> io::Result<u64> {
-    use std::io::{Seek, SeekFrom};
     let end = end_of_data(path, start)?;
     let mut file = regular_file(path)?;
     file.seek(SeekFrom::Start(start))?;
@@ -454,7 +498,6 @@ fn digest_file(path: &Path, start: u64, context: &mut aws_lc_rs::digest::Context
 
 /// Where the zeros at the end of a file begin, but not before `start`.
 pub(crate) fn end_of_data(path: &Path, start: u64) -> io::Result<u64> {
-    use std::io::{Seek, SeekFrom};
     let mut file = regular_file(path)?;
     file.seek(SeekFrom::Start(start))?;
     let mut block = vec![0; READ];
@@ -472,3 +515,6 @@ pub(crate) fn end_of_data(path: &Path, start: u64) -> io::Result<u64> {
 }
 
 const READ: usize = 256 * 1024;
+/// How often, and how long, a reader waits for a frame that is half written.
+const PATIENCE: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);

@@ -119,11 +119,20 @@ impl Trail {
     /// Writes a record. The order of the trail is the order in which these
     /// calls got into the queue.
     ///
-    /// For a command that is forwarded use [`Trail::intent`].
+    /// For a command that is forwarded use [`Trail::intent`]: intents and
+    /// outcomes are refused here.
     ///
     /// # Errors
     /// The record is not in the trail, or it is not known whether it is.
     pub async fn append(&self, record: Record, durability: Durability) -> Result<Receipt, TrailError> {
+        if let Kind::Intent | Kind::Outcome | Kind::Enrol | Kind::Gap | Kind::Recovered | Kind::End = record.kind() {
+            return Err(TrailError::Option {
+                option: "record",
+                value: record.kind().to_string(),
+                cause: "a kind that cannot be appended by itself".into(),
+                fix: "use Trail::intent and Intent::outcome; the others are written by the trail".into(),
+            });
+        }
         self.inner.append(record, durability, Room::General).await
     }
 
