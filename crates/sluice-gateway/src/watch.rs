@@ -27,7 +27,11 @@ pub(crate) fn load(
     let authenticator = match before {
         Some(before) => before.authenticator.updated(compiled.providers()),
         None => Authenticator::new(compiled.providers(), dialer.clone(), clock.clone()),
-    };
+    }
+    .map_err(|error| {
+        let problem = Problem { document: "IdentityProvider".into(), path: String::new(), message: error.to_string() };
+        PolicyError::Invalid(vec![problem])
+    })?;
     authenticator.warm();
     Ok(Policy::new(compiled, authenticator, ways, clock.monotonic()))
 }
