@@ -110,7 +110,7 @@ processes() {
 end_processes() {
     local end=$((SECONDS + 60)) pid pids
     while pids=$(processes) && [ -n "$pids" ]; do
-        [ "$SECONDS" -lt "$end" ] || die "these processes do not end:" $pids
+        [ "$SECONDS" -lt "$end" ] || die "these processes do not end: $(tr '\n' ' ' <<<"$pids")"
         for pid in $pids; do kill -KILL "$pid" 2>/dev/null || true; done
         sleep 0.1
     done
