@@ -1,3 +1,12 @@
-//! sluice
+//! `sluice`: local mode, policy and audit tools.
 
-fn main() {}
+mod audit;
+mod cli;
+mod policy;
+mod run;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}
