@@ -247,6 +247,21 @@ impl Compiled {
         }
     }
 
+    /// Why a rule has no effect on a command, whatever it says.
+    pub(crate) fn why_ignored(&self, policy: &Policy, rule: &Rule, command: &Command) -> Option<&'static str> {
+        if rule.shadow {
+            Some("mode: Audit of the rule")
+        } else if !policy.hears(command, rule.action) {
+            Some("its policy does not identify the subject")
+        } else if rule.action == RuleAction::Allow && !policy.grants(command) {
+            Some("its policy does not name the target")
+        } else if policy.mode == Mode::Audit && self.enforced(&command.target.name) {
+            Some("mode: Audit of the policy, beside one that is Enforce")
+        } else {
+            None
+        }
+    }
+
     /// An `Enforce` policy that does not name the target denies there all the
     /// same where its `Deny` is about every target.
     fn denied_elsewhere(&self, question: Question<'_>) -> bool {

@@ -186,6 +186,15 @@ fn key_text(key: &serde_norway::Value) -> String {
     serde_norway::to_string(key).map(|text| text.trim().to_owned()).unwrap_or_else(|_| "?".to_owned())
 }
 
+/// The one document of a text that is no policy.
+pub(crate) fn read_one<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Problem> {
+    if text.len() > MAX_SOURCE_BYTES {
+        return Err(problem(name, "", format!("has {} bytes; at most {MAX_SOURCE_BYTES} are read", text.len())));
+    }
+    let value = read_yaml(serde_norway::Deserializer::from_str(text)).map_err(|message| problem(name, "", message))?;
+    typed(name, value)
+}
+
 fn typed<T: DeserializeOwned>(label: &str, value: Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();

@@ -14,6 +14,7 @@
 //! fetched, and decides on facts that others established.
 
 mod builtin;
+pub mod cases;
 mod compile;
 mod compiled;
 mod decide;
@@ -38,5 +39,6 @@ pub use compiled::{
 };
 pub use decision::{Decision, Obligations, Permit, Reason, RuleRef, Shadow, Verdict, code};
 pub use documents::{Documents, MAX_DOCUMENTS, MAX_SOURCE_BYTES};
-pub use explain::Explanation;
+pub use explain::{ExplainedAction, ExplainedRule, Explanation, Lack};
 pub use problem::Problem;
+pub use tri::Answer;

@@ -55,8 +55,6 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 5] = [Self::Verbs, Self::Resources, Self::Namespaces, Self::Names, Self::Paths];
-
     /// The field of the rule.
     pub(crate) fn field(self) -> &'static str {
         match self {
