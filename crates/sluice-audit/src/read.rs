@@ -176,28 +176,45 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Anywhere in the leaf, whatever the case of ASCII letters.
     pub text: Option<String>,
+}
+
+/// Applies a [`Filter`] to the entries of a trail, in their order.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    filter: Filter,
     /// Intents that matched and whose outcome did not come yet: what belongs to
     /// them matches too, for it does not repeat who and where.
     related: HashSet<(Uuid, u64)>,
 }
 
-impl Filter {
-    /// Whether an entry is wanted. Entries must come in the order of the trail.
+impl Search {
+    /// A search that has seen nothing yet.
+    pub fn new(filter: Filter) -> Self {
+        Self { filter, related: HashSet::new() }
+    }
+
+    /// Whether an entry is wanted.
     pub fn matches(&mut self, entry: &Entry) -> bool {
         let leaf = &entry.leaf;
-        if self.since.is_some_and(|since| leaf.at < since) || self.until.is_some_and(|until| leaf.at >= until) {
-            return false;
-        }
         let of = leaf.of.map(|of| (of.epoch, of.sequence));
         let belongs = of.is_some_and(|of| self.related.contains(&of));
         if let (Some(of), Kind::Outcome) = (of, leaf.kind) {
             self.related.remove(&of);
         }
-        let about = belongs || self.about(leaf);
+        let about = belongs || self.filter.about(leaf);
         if about && leaf.kind == Kind::Intent && self.related.len() < RELATED {
             self.related.insert((leaf.epoch, leaf.sequence));
         }
-        about
+        about && self.filter.itself(entry)
+    }
+}
+
+impl Filter {
+    /// What a leaf says of itself: time, kind, id, words.
+    fn itself(&self, entry: &Entry) -> bool {
+        let leaf = &entry.leaf;
+        self.since.is_none_or(|since| leaf.at >= since)
+            && self.until.is_none_or(|until| leaf.at < until)
             && (self.kinds.is_empty() || self.kinds.contains(&leaf.kind))
             && self.id.is_none_or(|id| leaf.id == id || leaf.of.is_some_and(|of| of.id == id))
             && self.text.as_deref().is_none_or(|text| contains(&entry.bytes, text.as_bytes()))
@@ -240,5 +257,5 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     wanted.is_empty() || bytes.windows(wanted.len()).any(|window| window.eq_ignore_ascii_case(wanted))
 }
 
-/// Most intents that a filter remembers.
+/// Most intents that a search remembers.
 const RELATED: usize = 100_000;

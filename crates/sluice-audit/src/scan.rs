@@ -136,7 +136,6 @@ struct Segment {
     number: u64,
     file: BufReader<File>,
     offset: u64,
-    len: u64,
 }
 
 impl EpochScan {
@@ -256,10 +255,9 @@ impl EpochScan {
             };
             return Err(self.damage(at, DamageKind::Changed, &why));
         }
-        let len = file.metadata().map_err(|error| Stop::Unreadable(path.clone(), error))?.len();
         let offset = SegmentHeader::LEN as u64;
         self.current =
-            Some(Segment { path: path.clone(), number, file: BufReader::with_capacity(READ, file), offset, len });
+            Some(Segment { path: path.clone(), number, file: BufReader::with_capacity(READ, file), offset });
         self.done = number;
         self.end = (number, offset);
         Ok(true)
@@ -279,7 +277,7 @@ impl EpochScan {
             Ok(Some(header)) => header,
             Err(why) => {
                 self.buffer.clear();
-                return Err(self.changed_or_torn(got, why));
+                return Err(self.changed_or_torn(bytes[FrameHeader::LEN - 1], why));
             }
         };
         self.buffer.resize(header.len + header.beside, 0);
@@ -287,10 +285,12 @@ impl EpochScan {
             .map_err(|error| Stop::Unreadable(segment.path.clone(), error))?;
         if got < bytes.len() || got_rest < self.buffer.len() {
             self.buffer.truncate(got_rest);
-            return Err(self.changed_or_torn(got + got_rest, "the file ends within the record"));
+            let last = self.buffer.last().copied().unwrap_or(1);
+            return Err(self.changed_or_torn(last, "the file ends within the record"));
         }
         if !self.buffer.get(..header.len).is_some_and(|payload| header.matches(payload)) {
-            return Err(self.changed_or_torn(got + got_rest, "the record does not match its checksum"));
+            let last = self.buffer.last().copied().unwrap_or(1);
+            return Err(self.changed_or_torn(last, "the record does not match its checksum"));
         }
         Ok(Some(header))
     }
@@ -371,21 +371,20 @@ impl EpochScan {
         }
     }
 
-    /// What was just read (`got` bytes from the segment's offset on) is no
-    /// frame. Torn when it breaks off into zeros up to the end of the last
-    /// segment, and the epoch has not ended.
-    fn changed_or_torn(&mut self, got: usize, why: &str) -> Stop {
-        let last = self.files.segments.last_key_value().map(|(number, _)| *number);
+    /// What was just read is no frame; `last` is its last byte. Torn when it
+    /// breaks off into zeros up to the end of the last segment, and the epoch
+    /// has not ended: room is taken before it is written to, so a write that
+    /// was cut short leaves zeros behind it.
+    fn changed_or_torn(&mut self, last: u8, why: &str) -> Stop {
+        let newest = self.files.segments.last_key_value().map(|(number, _)| *number);
         let ended = self.ended;
-        let breaks_off = self.buffer.last().is_none_or(|byte| *byte == 0);
         let Some(segment) = &mut self.current else { return no_segment() };
         let at = At { path: segment.path.clone(), segment: segment.number, offset: segment.offset };
-        let at_end = segment.offset + got as u64 >= segment.len;
         let rest_is_zero = match rest_is_zero(&mut segment.file) {
             Ok(zero) => zero,
             Err(error) => return Stop::Unreadable(at.path, error),
         };
-        let torn = last == Some(segment.number) && !ended && rest_is_zero && (breaks_off || at_end);
+        let torn = newest == Some(segment.number) && !ended && rest_is_zero && last == 0;
         let what = if torn { DamageKind::Torn } else { DamageKind::Changed };
         self.damage(at, what, why)
     }
