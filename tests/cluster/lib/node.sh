@@ -51,8 +51,11 @@ inside() {
 make_node() {
     make_cgroups
     make_network
-    alive holder || make_mounts
+    has_mounts || make_mounts
 }
+
+# has_mounts: the mount namespace is there, and complete.
+has_mounts() { [ -f "$STATE/mounted" ] && alive holder; }
 
 make_cgroups() {
     local hierarchy
@@ -84,6 +87,7 @@ make_mounts() {
         printf '%s\n' "${pair#*=}" >"$path"
         inside mount --bind "$path" "/proc/sys/${pair%=*}"
     done
+    touch "$STATE/mounted"
 }
 
 separate_mounts() {
