@@ -19,7 +19,12 @@ fuzz_target!(|input: &[u8]| {
     assert!(!request.verb.is_empty());
     if let Some(resource) = request.resource() {
         assert!(!resource.resource.is_empty());
-        for part in [Some(&resource.resource), resource.subresource.as_ref(), resource.namespace.as_ref(), resource.name.as_ref()] {
+        for part in [
+            Some(&resource.resource),
+            resource.subresource.as_ref(),
+            resource.namespace.as_ref(),
+            resource.name.as_ref(),
+        ] {
             assert!(part.is_none_or(|part| !part.is_empty() && part != ".." && !part.contains('/')));
         }
     }

@@ -167,7 +167,17 @@ mod tests {
 
     #[test]
     fn other_text_is_not_a_marker() {
-        for body in ["", "sluice", "sluice-masked", "sluice-masked:", "sluice-masked:xyz", "see sluice-masked:<tag> in the docs", "\\", "\\u00", "\\x"] {
+        for body in [
+            "",
+            "sluice",
+            "sluice-masked",
+            "sluice-masked:",
+            "sluice-masked:xyz",
+            "see sluice-masked:<tag> in the docs",
+            "\\",
+            "\\u00",
+            "\\x",
+        ] {
             assert!(!contains_marker(body.as_bytes()), "{body}");
         }
     }

@@ -74,7 +74,10 @@ fn json_clauses(headers: &HeaderMap) -> HeaderValue {
             }
         }
     }
-    HeaderValue::from_str(&kept.join(", ")).ok().filter(|value| !value.is_empty()).unwrap_or(HeaderValue::from_static("application/json"))
+    HeaderValue::from_str(&kept.join(", "))
+        .ok()
+        .filter(|value| !value.is_empty())
+        .unwrap_or(HeaderValue::from_static("application/json"))
 }
 
 /// The value of a header; several become one that fits nothing.

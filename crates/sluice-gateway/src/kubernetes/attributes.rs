@@ -16,6 +16,7 @@ use super::reject::{Reject, shown};
 /// [`Reject`] for a spelling that two readers could read differently, and for
 /// methods that the API server does not serve.
 pub fn attributes(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Request, Reject> {
+    end_to_end(headers)?;
     let path = Path::parse(uri.path())?;
     let query = Query::parse(uri.query().unwrap_or_default())?;
     let target = Target::parse(method, &path)?;
@@ -95,14 +96,20 @@ impl Target {
         let (watch_by_path, mut parts) = match rest {
             ["proxy", ..] => {
                 return Err(Reject::bad(
-                    format!("the path {} has the prefix \"proxy\", which API servers no longer serve", shown(&path.decoded)),
+                    format!(
+                        "the path {} has the prefix \"proxy\", which API servers no longer serve",
+                        shown(&path.decoded)
+                    ),
                     "Use the subresource: /api/v1/namespaces/NAMESPACE/services/NAME/proxy.",
                 ));
             }
             ["watch", parts @ ..] => {
                 if parts.is_empty() || *method != Method::GET {
                     return Err(Reject::bad(
-                        format!("the path {} has the prefix \"watch\" without a GET of a resource", shown(&path.decoded)),
+                        format!(
+                            "the path {} has the prefix \"watch\" without a GET of a resource",
+                            shown(&path.decoded)
+                        ),
                         "Use the parameter: GET /api/v1/pods?watch=true.",
                     ));
                 }
@@ -123,11 +130,21 @@ impl Target {
         resource.resource = parts.next().unwrap_or_default();
         resource.name = parts.next();
         resource.subresource = parts.next();
-        let words = [Some(&resource.group), Some(&resource.version), Some(&resource.resource), resource.subresource.as_ref(), resource.namespace.as_ref()];
+        let words = [
+            Some(&resource.group),
+            Some(&resource.version),
+            Some(&resource.resource),
+            resource.subresource.as_ref(),
+            resource.namespace.as_ref(),
+        ];
         for word in words.into_iter().flatten() {
             if !word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')) {
                 return Err(Reject::bad(
-                    format!("the path {} has the part {}, which no group, version, resource or namespace is called", shown(&path.decoded), shown(word)),
+                    format!(
+                        "the path {} has the part {}, which no group, version, resource or namespace is called",
+                        shown(&path.decoded),
+                        shown(word)
+                    ),
                     "These names have lower-case letters, digits, \"-\" and \".\" only.",
                 ));
             }
@@ -145,7 +162,12 @@ fn nonresource_verb(method: &Method) -> Result<String, Reject> {
     }
 }
 
-fn resource_verb(method: &Method, resource: &mut Resource, watch_by_path: bool, query: &Query) -> Result<String, Reject> {
+fn resource_verb(
+    method: &Method,
+    resource: &mut Resource,
+    watch_by_path: bool,
+    query: &Query,
+) -> Result<String, Reject> {
     if watch_by_path {
         return Ok("watch".to_owned());
     }
@@ -187,15 +209,37 @@ fn always_upgrades(resource: &Resource) -> bool {
 
 /// Subresources whose effect is not stored, so that a dry run is a real one.
 fn ignores_dry_run(resource: &Resource) -> bool {
-    resource.group.is_empty() && resource.resource == "serviceaccounts" && resource.subresource.as_deref() == Some("token")
+    resource.group.is_empty()
+        && resource.resource == "serviceaccounts"
+        && resource.subresource.as_deref() == Some("token")
 }
 
 /// Either header is enough: peers differ in which one they look at.
 fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
-        || headers.get_all(header::CONNECTION).iter().any(|value| {
-            String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase().contains("upgrade")
-        })
+        || headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .any(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase().contains("upgrade"))
+}
+
+/// `Connection` removes the headers that it names before the request goes on:
+/// none that says what the request means may be among them.
+fn end_to_end(headers: &HeaderMap) -> Result<(), Reject> {
+    for value in headers.get_all(header::CONNECTION) {
+        for name in String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase().split(',').map(str::trim) {
+            if ["content-", "accept", "impersonate-", "x-remote-", "authorization", "host"]
+                .iter()
+                .any(|part| name.starts_with(part))
+            {
+                return Err(Reject::bad(
+                    format!("the header Connection names {}, which says what the request means", shown(name)),
+                    "Name only headers of the connection itself there, such as keep-alive or close.",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The API server compares the bytes before the first `;` exactly.

@@ -68,7 +68,10 @@ pub fn decode(request: &mut Request, headers: &HeaderMap, body: &[u8]) -> Result
     if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|coding| coding.as_bytes() != b"identity") {
         return Err(Reject::with(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("the Content-Encoding is {}, which the Kubernetes API does not decode", shown(&String::from_utf8_lossy(coding.as_bytes()))),
+            format!(
+                "the Content-Encoding is {}, which the Kubernetes API does not decode",
+                shown(&String::from_utf8_lossy(coding.as_bytes()))
+            ),
             "Send the body as it is.",
         ));
     }
@@ -100,9 +103,12 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<&str, Reject> {
     }
     match first {
         None => Ok(""),
-        Some(value) => value
-            .to_str()
-            .map_err(|_| Reject::bad("the header Content-Type has bytes that are not ASCII", "Send a media type, such as application/json.")),
+        Some(value) => value.to_str().map_err(|_| {
+            Reject::bad(
+                "the header Content-Type has bytes that are not ASCII",
+                "Send a media type, such as application/json.",
+            )
+        }),
     }
 }
 

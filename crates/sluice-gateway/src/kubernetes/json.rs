@@ -106,13 +106,26 @@ mod tests {
 
     #[test]
     fn json_with_one_reading_is_read() {
-        assert_eq!(read(br#"{"a":[1,-2,2.5,true,null,"x"]}"#), Fact::Known(serde_json::json!({"a": [1, -2, 2.5, true, null, "x"]})));
+        assert_eq!(
+            read(br#"{"a":[1,-2,2.5,true,null,"x"]}"#),
+            Fact::Known(serde_json::json!({"a": [1, -2, 2.5, true, null, "x"]}))
+        );
     }
 
     #[test]
     fn json_with_two_readings_is_unknown() {
         let deep = "[".repeat(5000);
-        for body in [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"\u0062":2}}"#, "{", "{} {}", "", "a: b", r#"{"a":1e999}"#, r#""\ud800""#, &deep] {
+        for body in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":{"b":1,"\u0062":2}}"#,
+            "{",
+            "{} {}",
+            "",
+            "a: b",
+            r#"{"a":1e999}"#,
+            r#""\ud800""#,
+            &deep,
+        ] {
             assert!(read(body.as_bytes()).known().is_none(), "{body:.40}");
         }
         assert!(read(b"{\"a\":\"\xff\"}").known().is_none());

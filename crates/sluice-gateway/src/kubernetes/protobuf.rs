@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn delete_options_are_read() {
-        let message = [vec![8, 30], bytes(2, &bytes(1, b"u-1")), vec![24, 0], bytes(4, b"Foreground"), bytes(5, b"All")].concat();
+        let message =
+            [vec![8, 30], bytes(2, &bytes(1, b"u-1")), vec![24, 0], bytes(4, b"Foreground"), bytes(5, b"All")].concat();
         assert_eq!(
             delete_options(&sealed(&message)),
             Fact::Known(json!({
@@ -157,7 +158,14 @@ mod tests {
                 assert!(options == json!({}) || options == json!({"dryRun": ["All"]}), "{cut}: {options}");
             }
         }
-        for body in [&b""[..], b"k8s", b"{}", b"k8s\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", &sealed(&[0x3a, 1, 0]), &sealed(&[8, 1, 8, 2])] {
+        for body in [
+            &b""[..],
+            b"k8s",
+            b"{}",
+            b"k8s\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+            &sealed(&[0x3a, 1, 0]),
+            &sealed(&[8, 1, 8, 2]),
+        ] {
             assert!(delete_options(body).known().is_none(), "{body:?}");
         }
     }

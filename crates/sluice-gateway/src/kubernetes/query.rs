@@ -91,7 +91,8 @@ pub(super) fn selected_name(selector: &str) -> Result<Option<String>, Reject> {
             Some(field) => (false, field, value),
             None => (true, field, value.strip_prefix('=').unwrap_or(value)),
         };
-        let value = unescape(value).ok_or_else(|| unreadable("a value has a \"\\\", \",\" or \"=\" that is not escaped"))?;
+        let value =
+            unescape(value).ok_or_else(|| unreadable("a value has a \"\\\", \",\" or \"=\" that is not escaped"))?;
         if !equal || field != "metadata.name" {
             continue;
         }
@@ -136,14 +137,18 @@ fn unescape(value: &str) -> Option<String> {
 
 fn decode(text: &str, pair: &str) -> Result<String, Reject> {
     let unreadable = |what: &str| {
-        Reject::bad(format!("the query has {}: {what}", shown(pair)), "Percent-encode what is not a letter, digit, \"-\", \".\", \"_\" or \"~\".")
+        Reject::bad(
+            format!("the query has {}: {what}", shown(pair)),
+            "Percent-encode what is not a letter, digit, \"-\", \".\", \"_\" or \"~\".",
+        )
     };
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         out.push(match byte {
             b'+' => b' ',
-            b'%' => hex_pair(bytes.next(), bytes.next()).ok_or_else(|| unreadable("a \"%\" without two hexadecimal digits"))?,
+            b'%' => hex_pair(bytes.next(), bytes.next())
+                .ok_or_else(|| unreadable("a \"%\" without two hexadecimal digits"))?,
             0..=b' ' | 0x7f.. => return Err(unreadable("a raw control or non-ASCII byte")),
             byte => byte,
         });

@@ -173,7 +173,8 @@ impl Status {
 
 impl From<&Reject> for Status {
     fn from(reject: &Reject) -> Self {
-        let message = format!("sluice refuses the request: {}. {}", reject.message.trim_end_matches('.'), sentence(&reject.fix));
+        let message =
+            format!("sluice refuses the request: {}. {}", reject.message.trim_end_matches('.'), sentence(&reject.fix));
         Self::new(reject.code, message).cause("SluiceCode", "Unreadable").cause("SluiceFix", &*reject.fix)
     }
 }
@@ -188,7 +189,9 @@ pub fn described(request: &Request) -> String {
                 text.push_str(&format!(" \"{name}\""));
             }
             match &resource.namespace {
-                Some(namespace) if resource.resource != "namespaces" => text.push_str(&format!(" in namespace \"{namespace}\"")),
+                Some(namespace) if resource.resource != "namespaces" => {
+                    text.push_str(&format!(" in namespace \"{namespace}\""))
+                }
                 _ => {}
             }
             text

@@ -35,7 +35,9 @@ pub fn check(request: &Request, body: &[u8], masked: bool) -> Result<(), Reason>
         ("patch", Some(Patch::Merge)) => secret_patch(request, merge_patch),
         ("patch", Some(Patch::Strategic)) => secret_patch(request, strategic_patch),
         ("patch", Some(Patch::Json)) => secret_patch(request, json_patch),
-        ("patch", Some(Patch::Apply)) => Err(whole("a server-side apply replaces what its field manager owns in the Secret")),
+        ("patch", Some(Patch::Apply)) => {
+            Err(whole("a server-side apply replaces what its field manager owns in the Secret"))
+        }
         _ => Err(whole("a PUT replaces the whole Secret")),
     }
 }
@@ -63,7 +65,8 @@ fn merge_patch(patch: &Value) -> Result<(), Reason> {
 /// As a merge patch, without directives: they replace, or delete by value.
 fn strategic_patch(patch: &Value) -> Result<(), Reason> {
     merge_patch(patch)?;
-    let directive = |value: &Value| value.as_object().and_then(|members| members.keys().find(|key| key.starts_with('$')).cloned());
+    let directive =
+        |value: &Value| value.as_object().and_then(|members| members.keys().find(|key| key.starts_with('$')).cloned());
     let nested = ["data", "stringData"].iter().filter_map(|key| patch.get(key));
     match std::iter::once(patch).chain(nested).find_map(directive) {
         Some(directive) => Err(whole(&format!("the patch of the Secret has the directive {directive}"))),
@@ -73,7 +76,9 @@ fn strategic_patch(patch: &Value) -> Result<(), Reason> {
 
 /// RFC 6902. `test`, `copy` and `move` of values would tell what they are.
 fn json_patch(patch: &Value) -> Result<(), Reason> {
-    let Value::Array(operations) = patch else { return Err(whole("the JSON patch of the Secret is no list of operations")) };
+    let Value::Array(operations) = patch else {
+        return Err(whole("the JSON patch of the Secret is no list of operations"));
+    };
     for operation in operations {
         let text = |key: &str| operation.get(key).and_then(Value::as_str);
         let (Some(kind), Some(path)) = (text("op"), text("path")) else {

@@ -12,7 +12,9 @@ pub(super) fn read(body: &[u8]) -> Fact<Value> {
     }
     let Ok(text) = std::str::from_utf8(body) else { return Fact::unknown("the body is not UTF-8") };
     if let Some(what) = two_readings(text) {
-        return Fact::unknown(format!("the body is YAML with {what}, which YAML 1.1 and 1.2 may read differently; send JSON"));
+        return Fact::unknown(format!(
+            "the body is YAML with {what}, which YAML 1.1 and 1.2 may read differently; send JSON"
+        ));
     }
     match json::Once.deserialize(serde_norway::Deserializer::from_str(text)) {
         Ok(value) => Fact::Known(value),
@@ -29,21 +31,23 @@ fn two_readings(text: &str) -> Option<&'static str> {
     if text.contains("<<") || text.contains("---") || text.contains("...") {
         return Some("a merge key or several documents");
     }
-    text.split(|c: char| c.is_whitespace() || "[]{},\"'".contains(c)).map(|word| word.trim_end_matches(':')).find_map(|word| {
-        let plain_number = word.parse::<i64>().is_ok_and(|number| number.to_string() == word);
-        let numeric = word.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
-            && word.len() > 1
-            && word.bytes().all(|byte| byte.is_ascii_hexdigit() || b"+-._:xXoOTtZzinNfF".contains(&byte));
-        let boolean = ["y", "n", "yes", "no", "on", "off", "~"].contains(&word.to_ascii_lowercase().as_str())
-            || ["true", "false", "null"].iter().any(|known| word.eq_ignore_ascii_case(known) && word != *known);
-        if plain_number {
-            None
-        } else if numeric {
-            Some("a number-like word")
-        } else {
-            boolean.then_some("a boolean-like word")
-        }
-    })
+    text.split(|c: char| c.is_whitespace() || "[]{},\"'".contains(c)).map(|word| word.trim_end_matches(':')).find_map(
+        |word| {
+            let plain_number = word.parse::<i64>().is_ok_and(|number| number.to_string() == word);
+            let numeric = word.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
+                && word.len() > 1
+                && word.bytes().all(|byte| byte.is_ascii_hexdigit() || b"+-._:xXoOTtZzinNfF".contains(&byte));
+            let boolean = ["y", "n", "yes", "no", "on", "off", "~"].contains(&word.to_ascii_lowercase().as_str())
+                || ["true", "false", "null"].iter().any(|known| word.eq_ignore_ascii_case(known) && word != *known);
+            if plain_number {
+                None
+            } else if numeric {
+                Some("a number-like word")
+            } else {
+                boolean.then_some("a boolean-like word")
+            }
+        },
+    )
 }
 
 #[cfg(test)]
@@ -63,8 +67,26 @@ mod tests {
     #[test]
     fn yaml_with_two_readings_is_unknown() {
         for body in [
-            "a: yes", "a: On", "no: 1", "a: 0777", "a: 0o17", "a: 1_000", "a: 1:20", "a: 2001-01-01", "a: .5", "a: +1", "a: 1e3",
-            "a: &x 1\nb: *x", "a: !!binary aGk=", "<<: {a: 1}", "a: 1\n---\na: 2", "a: 1\na: 2", "a: ~", "a: TRUE", "a: [", "\u{7}",
+            "a: yes",
+            "a: On",
+            "no: 1",
+            "a: 0777",
+            "a: 0o17",
+            "a: 1_000",
+            "a: 1:20",
+            "a: 2001-01-01",
+            "a: .5",
+            "a: +1",
+            "a: 1e3",
+            "a: &x 1\nb: *x",
+            "a: !!binary aGk=",
+            "<<: {a: 1}",
+            "a: 1\n---\na: 2",
+            "a: 1\na: 2",
+            "a: ~",
+            "a: TRUE",
+            "a: [",
+            "\u{7}",
         ] {
             assert!(read(body.as_bytes()).known().is_none(), "{body}");
         }

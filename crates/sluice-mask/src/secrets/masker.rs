@@ -151,7 +151,8 @@ impl Masker {
             }
             State::Kept(text) => {
                 if text.plain() {
-                    let run = sink.input[at..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count();
+                    let run =
+                        sink.input[at..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count();
                     if run > 0 {
                         return Ok(at + run);
                     }
@@ -247,7 +248,9 @@ impl Masker {
                 self.state = if frame.array { State::Value } else { State::NextKey };
                 Ok(())
             }
-            (State::AfterValue, b'}' | b']') if self.stack.last().is_some_and(|frame| frame.array == (byte == b']')) => {
+            (State::AfterValue, b'}' | b']')
+                if self.stack.last().is_some_and(|frame| frame.array == (byte == b']')) =>
+            {
                 self.close();
                 Ok(())
             }
@@ -418,8 +421,14 @@ enum State {
     Kept(Text),
     Masked(Text),
     Annotation(Text, Box<Annotation>),
-    Number { number: Number, masked: bool },
-    Literal { rest: &'static [u8], masked: bool },
+    Number {
+        number: Number,
+        masked: bool,
+    },
+    Literal {
+        rest: &'static [u8],
+        masked: bool,
+    },
 }
 
 /// An open container, and what its place says of what it contains.

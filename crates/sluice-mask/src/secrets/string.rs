@@ -12,7 +12,10 @@ enum Escape {
     #[default]
     None,
     Backslash,
-    Hex { digits: u8, value: u16 },
+    Hex {
+        digits: u8,
+        value: u16,
+    },
 }
 
 /// What a byte of a string meant.

@@ -57,10 +57,18 @@ fn the_place_decides_not_the_name() {
     becomes(r#"{"data":"eA=="}"#, r#"{"data":'B'}"#, 1);
     becomes(r#"{"data":null}"#, r#"{"data":null}"#, 0);
     becomes(r#"{"data":{"a":null,"b":12,"c":true,"d":-0.5e+1}}"#, r#"{"data":{"a":null,"b":'B',"c":'B',"d":'B'}}"#, 3);
-    becomes(r#"{"data":{"a":["x",{"data":"y","metadata":"z"}]}}"#, r#"{"data":{"a":['B',{"data":'B',"metadata":'B'}]}}"#, 3);
+    becomes(
+        r#"{"data":{"a":["x",{"data":"y","metadata":"z"}]}}"#,
+        r#"{"data":{"a":['B',{"data":'B',"metadata":'B'}]}}"#,
+        3,
+    );
     becomes(r#"{"data":[1,2]}"#, r#"{"data":['B','B']}"#, 2);
     // Spellings of the key.
-    becomes(r#"{"d\u0061ta":{"a":"x"},"Data":{"a":"x"},"STRINGDATA":{"a":"x"}}"#, r#"{"d\u0061ta":{"a":'B'},"Data":{"a":'B'},"STRINGDATA":{"a":'T'}}"#, 3);
+    becomes(
+        r#"{"d\u0061ta":{"a":"x"},"Data":{"a":"x"},"STRINGDATA":{"a":"x"}}"#,
+        r#"{"d\u0061ta":{"a":'B'},"Data":{"a":'B'},"STRINGDATA":{"a":'T'}}"#,
+        3,
+    );
     becomes(r#"{"data":{"a":"x"},"data":{"a":"y"}}"#, r#"{"data":{"a":'B'},"data":{"a":'B'}}"#, 2);
 }
 
@@ -75,15 +83,22 @@ fn white_space_and_escapes_of_what_is_kept_are_kept() {
 
 #[test]
 fn the_last_applied_configuration_is_masked_inside() {
-    let inner = json!({"data": {"k": "eA=="}, "stringData": {"s": "a<b"}, "kind": "Secret", "metadata": {"name": "a\"b\\\n"}}).to_string();
+    let inner =
+        json!({"data": {"k": "eA=="}, "stringData": {"s": "a<b"}, "kind": "Secret", "metadata": {"name": "a\"b\\\n"}})
+            .to_string();
     let object = json!({"metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": inner, "note": "say \"hi\""}}});
     let (out, values) = masked(&object.to_string()).unwrap();
     assert_eq!(values, 2);
     let out: Value = serde_json::from_str(&out).unwrap();
     let annotations = &out["metadata"]["annotations"];
     assert_eq!(annotations["note"], "say \"hi\"");
-    let inner: Value = serde_json::from_str(annotations["kubectl.kubernetes.io/last-applied-configuration"].as_str().unwrap()).unwrap();
-    assert_eq!(inner, json!({"data": {"k": BASE64}, "stringData": {"s": TEXT}, "kind": "Secret", "metadata": {"name": "a\"b\\\n"}}));
+    let inner: Value =
+        serde_json::from_str(annotations["kubectl.kubernetes.io/last-applied-configuration"].as_str().unwrap())
+            .unwrap();
+    assert_eq!(
+        inner,
+        json!({"data": {"k": BASE64}, "stringData": {"s": TEXT}, "kind": "Secret", "metadata": {"name": "a\"b\\\n"}})
+    );
 }
 
 #[test]
@@ -102,12 +117,28 @@ fn annotations_that_are_no_json() {
     becomes(&with(last, r#""[{\"data\":\"x\"}]""#), &with(last, &format!(r#""[{{\"data\":\"{BASE64}\"}}]""#)), 1);
     becomes(&with(last, r#"{"data":"x"}"#), &with(last, r#"{"data":'T'}"#), 1);
     becomes(&with(last, "7"), &with(last, "'T'"), 1);
-    becomes(&with("objectset.rio.cattle.io/applied", r#""H4sIAAAA""#), &with("objectset.rio.cattle.io/applied", "'T'"), 1);
+    becomes(
+        &with("objectset.rio.cattle.io/applied", r#""H4sIAAAA""#),
+        &with("objectset.rio.cattle.io/applied", "'T'"),
+        1,
+    );
     becomes(&with("other", r#""plain\u0020text""#), &with("other", r#""plain text""#), 0);
-    becomes(&with("other", r#""{\"data\":{\"a\":\"x\"}}""#), &with("other", &format!(r#""{{\"data\":{{\"a\":\"{BASE64}\"}}}}""#)), 1);
+    becomes(
+        &with("other", r#""{\"data\":{\"a\":\"x\"}}""#),
+        &with("other", &format!(r#""{{\"data\":{{\"a\":\"{BASE64}\"}}}}""#)),
+        1,
+    );
     // Broken in the middle: what was read is masked, the rest is not shown.
-    becomes(&with(last, r#""{\"data\":{\"a\":\"x\"},,\"b\":\"hunter2\"""#), &with(last, &format!(r#""{{\"data\":{{\"a\":\"{BASE64}\"}},{TEXT}""#)), 2);
-    becomes(&with(last, r#""{\"data\":{\"a\":\"hun""#), &with(last, &format!(r#""{{\"data\":{{\"a\":\"{BASE64}\"{TEXT}""#)), 2);
+    becomes(
+        &with(last, r#""{\"data\":{\"a\":\"x\"},,\"b\":\"hunter2\"""#),
+        &with(last, &format!(r#""{{\"data\":{{\"a\":\"{BASE64}\"}},{TEXT}""#)),
+        2,
+    );
+    becomes(
+        &with(last, r#""{\"data\":{\"a\":\"hun""#),
+        &with(last, &format!(r#""{{\"data\":{{\"a\":\"{BASE64}\"{TEXT}""#)),
+        2,
+    );
 }
 
 #[test]
@@ -124,9 +155,32 @@ fn annotations_within_annotations_end_somewhere() {
 #[test]
 fn what_is_no_json_object_stops_the_stream() {
     for input in [
-        "[", "7", "\"x\"", "null", "x", "{]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{\"a\":01}", "{\"a\":1.}", "{\"a\":-}", "{\"a\":1e}",
-        "{\"a\":tru}", "{\"a\":nul}", "{\"a\":\"\\x\"}", "{\"a\":\"\\u00g0\"}", "{\"a\":\"\n\"}", "{\"a\":[1 2]}", "{\"a\":[}", "{a:1}", "{\"a\":1 \"b\":2}",
-        "{}x", "{}}", "{\"a\":'x'}",
+        "[",
+        "7",
+        "\"x\"",
+        "null",
+        "x",
+        "{]",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{,}",
+        "{\"a\":01}",
+        "{\"a\":1.}",
+        "{\"a\":-}",
+        "{\"a\":1e}",
+        "{\"a\":tru}",
+        "{\"a\":nul}",
+        "{\"a\":\"\\x\"}",
+        "{\"a\":\"\\u00g0\"}",
+        "{\"a\":\"\n\"}",
+        "{\"a\":[1 2]}",
+        "{\"a\":[}",
+        "{a:1}",
+        "{\"a\":1 \"b\":2}",
+        "{}x",
+        "{}}",
+        "{\"a\":'x'}",
     ] {
         assert!(matches!(masked(input), Err(NotMaskable::Malformed { .. })), "{input}: {:?}", masked(input));
     }
@@ -178,13 +232,16 @@ fn secret() -> impl Strategy<Value = Value> {
 }
 
 fn document() -> impl Strategy<Value = String> {
-    let list = prop::collection::vec(secret(), 0..4).prop_map(|items| json!({"kind": "SecretList", "apiVersion": "v1", "items": items}).to_string());
+    let list = prop::collection::vec(secret(), 0..4)
+        .prop_map(|items| json!({"kind": "SecretList", "apiVersion": "v1", "items": items}).to_string());
     let table = prop::collection::vec(secret(), 0..4).prop_map(|objects| {
-        let rows: Vec<Value> = objects.into_iter().map(|object| json!({"cells": ["a", 1.5, null], "object": object})).collect();
+        let rows: Vec<Value> =
+            objects.into_iter().map(|object| json!({"cells": ["a", 1.5, null], "object": object})).collect();
         serde_json::to_string_pretty(&json!({"kind": "Table", "rows": rows})).unwrap()
     });
-    let watch = prop::collection::vec(secret(), 0..4)
-        .prop_map(|objects| objects.into_iter().map(|object| json!({"type": "ADDED", "object": object}).to_string() + "\n").collect());
+    let watch = prop::collection::vec(secret(), 0..4).prop_map(|objects| {
+        objects.into_iter().map(|object| json!({"type": "ADDED", "object": object}).to_string() + "\n").collect()
+    });
     prop_oneof![secret().prop_map(|secret| secret.to_string()), list, table, watch]
 }
 

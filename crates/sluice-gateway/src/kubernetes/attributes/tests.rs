@@ -35,10 +35,12 @@ fn golden_the_api_server_reads_the_same() {
     let mut wrong = Vec::new();
     for line in lines {
         let (request, expected) = line.split_once(" | ").unwrap();
-        let headers: &[_] = if request.starts_with("PATCH") { &[("content-type", "application/merge-patch+json")] } else { &[] };
+        let headers: &[_] =
+            if request.starts_with("PATCH") { &[("content-type", "application/merge-patch+json")] } else { &[] };
         match read(request, headers) {
             Ok(found) if facts(&found) == expected => {}
-            found => wrong.push(format!("{request}: {:?}, but the API server: {expected}", found.map(|request| facts(&request)))),
+            found => wrong
+                .push(format!("{request}: {:?}, but the API server: {expected}", found.map(|request| facts(&request)))),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -113,7 +115,11 @@ fn what_could_be_read_in_two_ways_is_refused() {
 #[test]
 fn an_upgrade_is_create_on_its_subresource() {
     for (line, headers, verb) in [
-        ("GET /api/v1/namespaces/a/pods/b/exec?command=sh", &[("connection", "Upgrade"), ("upgrade", "websocket")][..], "create"),
+        (
+            "GET /api/v1/namespaces/a/pods/b/exec?command=sh",
+            &[("connection", "Upgrade"), ("upgrade", "websocket")][..],
+            "create",
+        ),
         ("POST /api/v1/namespaces/a/pods/b/exec?command=sh", &[("upgrade", "SPDY/3.1")], "create"),
         ("GET /api/v1/namespaces/a/pods/b/exec", &[], "create"),
         ("GET /api/v1/namespaces/a/pods/b/attach", &[], "create"),
@@ -181,6 +187,25 @@ fn headers_become_facts() {
         assert_eq!(read("PATCH /api/v1/nodes/n", &[("content-type", kind)]).unwrap_err().code, 415, "{kind}");
     }
     assert!(read("PATCH /api/v1/nodes/n", &[]).is_err());
+}
+
+#[test]
+fn connection_does_not_take_away_what_was_decided_on() {
+    for value in [
+        "content-type",
+        "close, Content-Type",
+        "accept",
+        "Accept-Encoding",
+        "impersonate-user",
+        "authorization",
+        "content-length",
+    ] {
+        let reject = read("POST /api/v1/namespaces/a/pods", &[("connection", value)]).unwrap_err();
+        assert!(reject.to_string().contains("Connection"), "{reject}");
+    }
+    for value in ["keep-alive", "close", "keep-alive, x-trace", ""] {
+        assert!(read("POST /api/v1/namespaces/a/pods", &[("connection", value)]).is_ok(), "{value}");
+    }
 }
 
 #[test]

@@ -42,8 +42,14 @@ fn objects_are_read_by_content_type() {
 fn patches_are_read_by_their_own_types() {
     let line = "PATCH /api/v1/namespaces/a/pods/b";
     let patch = json!([{"op": "remove", "path": "/spec/x"}]);
-    assert_eq!(read(line, "application/json-patch+json", patch.to_string().as_bytes()).unwrap().object, Fact::Known(Some(patch)));
-    assert_eq!(read(line, "application/apply-patch+yaml", b"kind: Pod\n").unwrap().object, Fact::Known(Some(json!({"kind": "Pod"}))));
+    assert_eq!(
+        read(line, "application/json-patch+json", patch.to_string().as_bytes()).unwrap().object,
+        Fact::Known(Some(patch))
+    );
+    assert_eq!(
+        read(line, "application/apply-patch+yaml", b"kind: Pod\n").unwrap().object,
+        Fact::Known(Some(json!({"kind": "Pod"})))
+    );
     assert!(read(line, "application/merge-patch+json", b"kind: Pod\n").unwrap().object.known().is_none());
     assert!(read(line, "application/apply-patch+cbor", b"{}").unwrap().object.known().is_none());
 }
@@ -85,7 +91,12 @@ fn delete_options_in_a_body_replace_those_in_the_query() {
 
 #[test]
 fn ambiguous_forms_are_refused() {
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/json-patch+json", "application/json, application/yaml"] {
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json-patch+json",
+        "application/json, application/yaml",
+    ] {
         assert_eq!(read(CREATE, kind, b"{}").unwrap_err().code, 415, "{kind}");
     }
     assert_eq!(read(CREATE, "", &vec![b' '; LIMIT + 1]).unwrap_err().code, 413);

@@ -83,7 +83,8 @@ fn what_is_asked_is_said_in_words() {
 
 #[test]
 fn a_refusal_keeps_its_code_and_says_what_to_do() {
-    let reject = Reject::with(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type is \"x\"", "Send application/json.");
+    let reject =
+        Reject::with(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type is \"x\"", "Send application/json.");
     let status = Status::from(&reject);
     assert_eq!(status.code(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(status.message(), "sluice refuses the request: the Content-Type is \"x\". Send application/json.");
@@ -92,12 +93,25 @@ fn a_refusal_keeps_its_code_and_says_what_to_do() {
 
 #[test]
 fn a_withheld_answer_says_what_happened() {
-    let read = Status::withheld(&request("GET /api/v1/namespaces/a/secrets/b"), StatusCode::OK, "its Content-Type is application/yaml");
+    let read = Status::withheld(
+        &request("GET /api/v1/namespaces/a/secrets/b"),
+        StatusCode::OK,
+        "its Content-Type is application/yaml",
+    );
     assert_eq!(read.code(), StatusCode::BAD_GATEWAY);
-    assert!(read.message().contains("the API server answered it with 200, but its Content-Type is application/yaml"), "{}", read.message());
-    let write = Status::withheld(&request("POST /api/v1/namespaces/a/secrets"), StatusCode::CREATED, "it has no Content-Type");
+    assert!(
+        read.message().contains("the API server answered it with 200, but its Content-Type is application/yaml"),
+        "{}",
+        read.message()
+    );
+    let write =
+        Status::withheld(&request("POST /api/v1/namespaces/a/secrets"), StatusCode::CREATED, "it has no Content-Type");
     assert!(write.message().contains("carried it out with 201"), "{}", write.message());
-    let busy = Status::withheld(&request("GET /api/v1/secrets"), StatusCode::TOO_MANY_REQUESTS, "its Content-Type is text/plain");
+    let busy = Status::withheld(
+        &request("GET /api/v1/secrets"),
+        StatusCode::TOO_MANY_REQUESTS,
+        "its Content-Type is text/plain",
+    );
     assert_eq!(busy.code(), StatusCode::TOO_MANY_REQUESTS);
 }
 
@@ -106,6 +120,8 @@ fn headers_that_go_with_a_code() {
     let busy = Status::new(StatusCode::TOO_MANY_REQUESTS, "slow down").retry_after(7);
     assert_eq!(busy.response().headers()["retry-after"], "7");
     assert_eq!(body(&busy)["details"]["retryAfterSeconds"], 7);
-    assert!(Status::new(StatusCode::UNAUTHORIZED, "who are you?").response().headers().contains_key("www-authenticate"));
+    assert!(
+        Status::new(StatusCode::UNAUTHORIZED, "who are you?").response().headers().contains_key("www-authenticate")
+    );
     assert!(body(&Status::new(StatusCode::SERVICE_UNAVAILABLE, "x")).get("details").is_none());
 }

@@ -31,7 +31,11 @@ fn a_marker_is_never_written() {
     for (line, kind, body) in [
         ("POST /api/v1/namespaces/a/configmaps", JSON, format!(r#"{{"data":{{"k":"{text}"}}}}"#)),
         ("POST /api/v1/namespaces/a/secrets", JSON, format!(r#"{{"data":{{"k":"{}"}}}}"#, marker.base64())),
-        ("PUT /apis/apps/v1/namespaces/a/deployments/b", JSON, format!(r#"{{"env":[{{"value":"postgres://u:{text}@h"}}]}}"#)),
+        (
+            "PUT /apis/apps/v1/namespaces/a/deployments/b",
+            JSON,
+            format!(r#"{{"env":[{{"value":"postgres://u:{text}@h"}}]}}"#),
+        ),
         (ONE, MERGE, format!(r#"{{"stringData":{{"k":"{text}"}}}}"#)),
         (ONE, MERGE, r#"{"stringData":{"k":"\u0073luice-masked:00000007"}}"#.to_owned()),
         (ONE, APPLY, format!("stringData:\n  k: {text}\n")),
@@ -39,7 +43,15 @@ fn a_marker_is_never_written() {
         assert_eq!(verdict(line, kind, &body, true), "MaskMarker", "{body}");
         assert_eq!(verdict(line, kind, &body, false), "MaskMarker", "{body}");
     }
-    assert_eq!(verdict("DELETE /api/v1/namespaces/a/secrets/b", JSON, &format!(r#"{{"preconditions":{{"uid":"{text}"}}}}"#), true), "");
+    assert_eq!(
+        verdict(
+            "DELETE /api/v1/namespaces/a/secrets/b",
+            JSON,
+            &format!(r#"{{"preconditions":{{"uid":"{text}"}}}}"#),
+            true
+        ),
+        ""
+    );
 }
 
 #[test]
@@ -99,9 +111,17 @@ fn single_keys_are_written() {
         ("POST /api/v1/namespaces/a/secrets", JSON, r#"{"data":{"k":"eA=="}}"#),
         (ONE, MERGE, r#"{"stringData":{"k":"x"},"metadata":{"labels":{"a":null}}}"#),
         (ONE, MERGE, r#"{"data":{"k":null}}"#),
-        (ONE, STRATEGIC, r#"{"data":{"k":"eA=="},"metadata":{"$setElementOrder/finalizers":["a"],"finalizers":["a"]}}"#),
+        (
+            ONE,
+            STRATEGIC,
+            r#"{"data":{"k":"eA=="},"metadata":{"$setElementOrder/finalizers":["a"],"finalizers":["a"]}}"#,
+        ),
         (ONE, PATCH, r#"[{"op":"replace","path":"/data/k","value":"eA=="},{"op":"remove","path":"/stringData/l"}]"#),
-        (ONE, PATCH, r#"[{"op":"test","path":"/metadata/resourceVersion","value":"7"},{"op":"add","path":"/metadata/annotations/a","value":"b"}]"#),
+        (
+            ONE,
+            PATCH,
+            r#"[{"op":"test","path":"/metadata/resourceVersion","value":"7"},{"op":"add","path":"/metadata/annotations/a","value":"b"}]"#,
+        ),
         ("PUT /api/v1/namespaces/a/configmaps/b", JSON, r#"{"data":{"k":"x"}}"#),
         ("PUT /apis/example.com/v1/namespaces/a/secrets/b", JSON, r#"{"data":{"k":"x"}}"#),
         ("PATCH /api/v1/namespaces/a/configmaps/b", APPLY, r#"{"data":{"k":"x"}}"#),
