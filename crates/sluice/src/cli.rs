@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::run::inside::{INIT, INSIDE, InsideArgs};
-use crate::{audit, run};
+use crate::{audit, policy, run};
 
 /// An egress gateway for AI agents: decides what they may ask of a target,
 /// masks what they must not see, and keeps a record that nobody can quietly
@@ -21,6 +21,7 @@ struct Cli {
 enum Sub {
     Run(run::RunArgs),
     Audit(audit::AuditArgs),
+    Policy(policy::PolicyArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sluice completion bash > /etc/bash_completion.d/sluice")]
     Completion {
@@ -43,6 +44,7 @@ pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Sub::Run(args) => run::run(&args),
         Sub::Audit(args) => audit::run(&args),
+        Sub::Policy(args) => policy::run(&args),
         Sub::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -1,11 +1,43 @@
 //! `sluice policy`: tries policy out, offline.
 
+mod explain;
+mod test;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use http::{HeaderMap, Method, Uri};
 use sluice_core::Workload;
-use sluice_policy::{Compiled, Documents};
+use sluice_core::kubernetes::Request;
+use sluice_policy::{Compiled, Documents, Problem};
+
+/// Try policy out, offline
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    Test(test::TestArgs),
+    Explain(explain::ExplainArgs),
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(args: &PolicyArgs) -> ExitCode {
+    let outcome = match &args.command {
+        Sub::Test(args) => test::run(args),
+        Sub::Explain(args) => explain::run(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("sluice policy: {error:#}");
+        ExitCode::from(2)
+    })
+}
 
 /// Reads and compiles policy files and folders for `workload`.
 ///
@@ -19,10 +51,6 @@ pub(crate) fn read(paths: &[PathBuf], workload: &Workload) -> anyhow::Result<Com
             sources.push((file.display().to_string(), text));
         }
     }
-    let problems = |problems: Vec<sluice_policy::Problem>| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("policy does not compile:\n  {}", lines.join("\n  "))
-    };
     let documents = Documents::parse(&sources).map_err(problems)?;
     if documents.is_empty() {
         bail!(
@@ -31,6 +59,18 @@ pub(crate) fn read(paths: &[PathBuf], workload: &Workload) -> anyhow::Result<Com
         );
     }
     sluice_policy::compile(&documents, workload).map_err(problems)
+}
+
+fn problems(problems: Vec<Problem>) -> anyhow::Error {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!("this does not compile:\n  {}", lines.join("\n  "))
+}
+
+/// Reads an HTTP request line as the gateway does.
+fn read_http(method: &str, path: &str) -> Result<Request, String> {
+    let method: Method = method.parse().map_err(|_| format!("`{method}` is no HTTP method"))?;
+    let uri: Uri = path.parse().map_err(|error| format!("`{path}` is no path: {error}"))?;
+    sluice_gateway::kubernetes::attributes(&method, &uri, &HeaderMap::new()).map_err(|reject| reject.to_string())
 }
 
 /// The file itself, or the policy files of a folder by name.

@@ -117,7 +117,8 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+/// Reads `KEY=VALUE`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is no label; write KEY=VALUE, for instance team=payments")),
