@@ -15,12 +15,13 @@ use crate::{Client, Finished, Process, Protocol, Raw, Request, Response, Seat, T
 ///
 /// ```text
 /// FOLDER/policy/*.yaml   what it may do        FOLDER/trail   what it did
-/// FOLDER/ca.pem          whom clients trust    FOLDER/key.pem  who signs the trail
+/// FOLDER/ca.pem          whom clients trust    FOLDER/key.pem  who signed the trail
 /// ```
 #[derive(Debug)]
 pub struct Gateway {
     process: Process,
     home: Home,
+    arguments: Vec<String>,
     ready: Value,
     addresses: BTreeMap<String, SocketAddr>,
 }
@@ -42,8 +43,6 @@ pub type Refused = Finished;
 struct Home {
     folder: TempDir,
     seat: Seat,
-    /// How many gateways have run here: each signs with a key of its own.
-    runs: u32,
 }
 
 impl Gateway {
@@ -176,10 +175,11 @@ impl Gateway {
         self.again()
     }
 
+    /// The same gateway once more, over the same folder and trail.
     fn again(self) -> Result<Builder> {
-        let mut home = self.home;
-        home.runs += 1;
-        Builder::over(home)
+        let mut builder = Builder::over(self.home)?;
+        builder.arguments = self.arguments;
+        Ok(builder)
     }
 }
 
@@ -190,7 +190,7 @@ impl Builder {
     /// When the program does not build, or there is no room for its folder.
     pub fn new(seat: Seat) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sluice-e2e-").tempdir()?;
-        let home = Home { folder, seat, runs: 0 };
+        let home = Home { folder, seat };
         fs::set_permissions(home.folder.path(), fs::Permissions::from_mode(0o755))?;
         for name in ["policy", "trail"] {
             fs::create_dir(home.file(name))?;
@@ -202,18 +202,13 @@ impl Builder {
 
     fn over(home: Home) -> Result<Self> {
         let binary = home.install(binaries::gateway()?, "sluice-gateway")?;
-        let path = |name: &str| home.file(name).display().to_string();
-        let arguments = vec![
-            "--policy".to_owned(),
-            path("policy"),
-            "--trail".to_owned(),
-            path("trail"),
-            "--ca-out".to_owned(),
-            path("ca.pem"),
-            "--key-out".to_owned(),
-            home.key().display().to_string(),
-            "--ready-json".to_owned(),
-        ];
+        let arguments =
+            [("--policy", "policy"), ("--trail", "trail"), ("--ca-out", "ca.pem"), ("--key-out", "key.pem")];
+        let mut arguments: Vec<_> = arguments
+            .iter()
+            .flat_map(|(flag, name)| [(*flag).to_owned(), home.file(name).display().to_string()])
+            .collect();
+        arguments.push("--ready-json".to_owned());
         Ok(Self { home, binary, arguments, environment: Vec::new(), around: Vec::new() })
     }
 
@@ -281,6 +276,16 @@ impl Builder {
         Ok(self.variable("SLUICE_FAILPOINT", name))
     }
 
+    /// The gateway as people get it, with no failpoint.
+    ///
+    /// # Errors
+    /// When it does not build.
+    pub fn calm(mut self) -> Result<Self> {
+        self.binary = self.home.install(binaries::gateway()?, "sluice-gateway")?;
+        self.environment.retain(|(name, _)| name != "SLUICE_FAILPOINT");
+        Ok(self)
+    }
+
     /// Runs it inside another command (as root), which must `exec` what it is
     /// given.
     #[must_use]
@@ -302,7 +307,7 @@ impl Builder {
             let address = address.as_str().with_context(|| format!("listener of {target}: {address}"))?;
             addresses.insert(target.clone(), address.parse().with_context(|| format!("{target}: {address}"))?);
         }
-        Ok(Gateway { process, home: self.home, ready, addresses })
+        Ok(Gateway { process, home: self.home, arguments: self.arguments, ready, addresses })
     }
 
     /// Starts it and waits until it has refused to.
@@ -347,13 +352,8 @@ impl Home {
         self.folder.path().join(name)
     }
 
-    fn key(&self) -> PathBuf {
-        self.file(&format!("key-{}.pem", self.runs))
-    }
-
     fn trail(&self) -> Trail {
-        let keys = (0..=self.runs).map(|run| self.file(&format!("key-{run}.pem"))).filter(|key| key.exists());
-        Trail::new(self.file("trail"), keys.collect())
+        Trail::new(self.file("trail"), Some(self.file("key.pem")))
     }
 
     /// Puts a program where the seat's user can reach it.

@@ -1,6 +1,7 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustls::pki_types::ServerName;
@@ -79,6 +80,19 @@ impl Raw {
         stream.write_all(bytes.as_ref())?;
         stream.flush()?;
         Ok(())
+    }
+
+    /// Lets a write fail after two seconds in which the other side takes
+    /// nothing, for a test that floods and does not read.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn impatient(&mut self) -> Result<()> {
+        let socket = match self.stream.get_ref() {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(tls) => &tls.sock,
+        };
+        Ok(socket.set_write_timeout(Some(Duration::from_secs(2)))?)
     }
 
     /// Reads one answer.

@@ -86,3 +86,9 @@ fn der(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
     let content = bytes.get(head..head + length).context("DER that is cut off")?;
     Ok((content, &bytes[head + length..]))
 }
+
+/// HMAC-SHA256, for forgeries.
+pub fn hmac(secret: &[u8], message: &[u8]) -> Vec<u8> {
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
+    aws_lc_rs::hmac::sign(&key, message).as_ref().to_vec()
+}

@@ -10,7 +10,7 @@ use crate::{binaries, run};
 #[derive(Debug, Clone)]
 pub struct Trail {
     folder: PathBuf,
-    keys: Vec<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 /// What `sluice audit verify` said.
@@ -23,9 +23,16 @@ pub struct Verified {
 }
 
 impl Trail {
-    /// The trail in `folder`, signed by one of `keys`.
-    pub fn new(folder: PathBuf, keys: Vec<PathBuf>) -> Self {
-        Self { folder, keys }
+    /// The trail in `folder`; `key` holds the public keys that are believed,
+    /// and without it those in the folder are.
+    pub fn new(folder: PathBuf, key: Option<PathBuf>) -> Self {
+        Self { folder, key }
+    }
+
+    /// The same, believing the keys in the folder.
+    #[must_use]
+    pub fn with_its_own_keys(&self) -> Self {
+        Self::new(self.folder.clone(), None)
     }
 
     /// The folder.
@@ -40,7 +47,7 @@ impl Trail {
     pub fn verify(&self) -> Result<Verified> {
         let mut command = Command::new(binaries::sluice()?);
         command.args(["audit", "verify"]);
-        for key in &self.keys {
+        if let Some(key) = &self.key {
             command.arg("--key").arg(key);
         }
         let finished = run(command.arg(&self.folder))?;
