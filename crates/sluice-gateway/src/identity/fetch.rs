@@ -29,7 +29,7 @@ impl Url {
     /// It is not `https`, or has a user name.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let wrong = |what: &str| format!("{text:?} {what}");
-        let uri: Uri = text.parse().map_err(|error| wrong(&format!("is no URL: {error}")))?;
+        let uri: Uri = text.parse().map_err(|error| wrong(&format!("is no https URL: {error}")))?;
         if uri.scheme_str() != Some("https") {
             return Err(wrong("is no https URL"));
         }
@@ -92,16 +92,21 @@ async fn exchange(dialer: &Dialer, bundle: Option<&Path>, url: &Url, limit: usiz
         .header(USER_AGENT, concat!("sluice/", env!("CARGO_PKG_VERSION")))
         .body(Empty::new())
         .map_err(|error| error.to_string())?;
-    // The connection lives in this future: whoever drops it closes it.
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         read(response, limit).await
     };
-    tokio::pin!(connection);
+    // The connection lives in this future: whoever drops it closes it.
+    let mut connection = Box::pin(connection);
+    tokio::pin!(answer);
     tokio::select! {
-        answer = answer => answer,
-        // It ends early where the answer is whole already, too.
-        Err(error) = &mut connection => Err(error.to_string()),
+        biased;
+        answer = &mut answer => answer,
+        ended = &mut connection => {
+            drop(connection);
+            // What was read before is whole, or the answer knows that it is not.
+            answer.await.map_err(|error| ended.err().map_or(error, |ended| ended.to_string()))
+        }
     }
 }
 

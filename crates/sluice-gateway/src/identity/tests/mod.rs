@@ -1,0 +1,5 @@
+mod keys;
+mod matrix;
+mod provider;
+
+use super::*;
