@@ -57,10 +57,7 @@ pub(crate) fn open(folder: &Path, options: TrailOptions) -> Result<Opened, Trail
     let enrolled = enrolled(folder, options.key_folder.as_deref())?;
     let past = Past::read(folder, &listing, &enrolled)?;
     failpoint::hit("recovery.scanned");
-    for (path, len) in &past.trims {
-        trim(path, *len).map_err(|error| TrailError::folder(folder, &format!("trimming {}", path.display()), &error))?;
-        failpoint::hit("recovery.after_trim");
-    }
+    trim_all(folder, &past.trims)?;
 
     let key = SigningKey::generate().ok_or_else(|| no_random(folder))?;
     let epoch = Uuid::now_v7();
@@ -118,6 +115,7 @@ pub(crate) fn open(folder: &Path, options: TrailOptions) -> Result<Opened, Trail
     )?;
     failpoint::hit("recovery.after_recovered");
     writer.seal()?;
+    trim_all(folder, &past.late_trims)?;
     directory.sync_all().map_err(|error| TrailError::folder(folder, "syncing the folder", &error))?;
     Ok(Opened { writer, shared, recovery })
 }
@@ -180,6 +178,9 @@ struct Past {
     gaps: Vec<Gap>,
     /// Files with room that is not needed any more, and where it begins.
     trims: Vec<(PathBuf, u64)>,
+    /// The same of damaged files. They are left as they are until the gap that
+    /// names them is written: by their zeros a torn end is known.
+    late_trims: Vec<(PathBuf, u64)>,
 }
 
 impl Past {
@@ -269,14 +270,14 @@ impl Past {
             }
         }
         if let Some((number, path)) = files.segments.last_key_value() {
-            let from = match &damage {
-                None if end.0 == *number => Some(end.1),
-                Some(damage) if damage.at.segment == *number => Some(
-                    scan::end_of_data(path, damage.at.offset).map_err(|error| unreadable(path, &error))?,
-                ),
-                _ => None,
-            };
-            self.trims.extend(from.map(|from| (path.clone(), from)));
+            match &damage {
+                None if end.0 == *number => self.trims.push((path.clone(), end.1)),
+                Some(damage) if damage.at.segment == *number => {
+                    let from = scan::end_of_data(path, damage.at.offset).map_err(|error| unreadable(path, &error))?;
+                    self.late_trims.push((path.clone(), from));
+                }
+                _ => {}
+            }
         }
         Ok((newest, recovered))
     }
@@ -407,6 +408,14 @@ fn publish(folder: &Path, name: &str, text: &str) -> std::io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&temporary, folder.join(name))?;
     File::open(folder)?.sync_all()
+}
+
+fn trim_all(folder: &Path, trims: &[(PathBuf, u64)]) -> Result<(), TrailError> {
+    for (path, len) in trims {
+        trim(path, *len).map_err(|error| TrailError::folder(folder, &format!("trimming {}", path.display()), &error))?;
+        failpoint::hit("recovery.after_trim");
+    }
+    Ok(())
 }
 
 /// Gives back zeros at the end of a file.
