@@ -228,4 +228,17 @@ mod tests {
             assert!(SegmentHeader::parse(&flipped).is_err(), "byte {at}");
         }
     }
+
+    /// If these change, so does the format: the magic and the documentation
+    /// too.
+    #[test]
+    fn the_bytes_of_a_header_and_of_a_frame_are_these() {
+        let header =
+            SegmentHeader { epoch: Uuid::from_u128(7), ordinal: 1, number: 2, first: 3, prev: Hash([9; 32]) };
+        let expected = "736c756963652d3100000000000000000000000000000007000000000000000100000000000000020000000000000003090909090909090909090909090909090909090909090909090909090909090900000000000000000000000000000000000000000000000000000000000000000000000000000000000000007b02453f";
+        assert_eq!(hex::encode(header.encode()), expected);
+        let mut frame = Vec::new();
+        encode_frame(FrameKind::Leaf, b"{}", &[], &mut frame).unwrap();
+        assert_eq!(hex::encode(frame), "010000029b650bd47b7d");
+    }
 }

@@ -171,3 +171,81 @@ pub(crate) enum Salt {
     There,
     Erased,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commitment::Commitment;
+
+    fn golden() -> (Prepared, Place) {
+        let of = Of { epoch: Uuid::from_u128(2), id: RecordId::from(Uuid::from_u128(3)), sequence: 41 };
+        let mut record = crate::Record::new(Kind::Outcome)
+            .of(of)
+            .with("status", 200)
+            .with("outcome", "done")
+            .with("note", "\"quoted\" \\ \n\u{7f} ü 漢")
+            .response(Commitment { value: Hash([7; 32]), salt: [9; SALT] })
+            .prepare();
+        record.id = RecordId::from(Uuid::from_u128(4));
+        let place = Place {
+            at: "2026-12-01T04:00:00.5Z".parse().unwrap(),
+            epoch: Uuid::from_u128(2),
+            mono: 1_234_567,
+            prev: Hash([1; 32]),
+            sequence: 42,
+        };
+        (record, place)
+    }
+
+    /// If this changes, so does the format: `v` and the documentation too.
+    #[test]
+    fn the_bytes_of_a_leaf_are_these() {
+        let (record, place) = golden();
+        let mut bytes = Vec::new();
+        encode(&record, &place, &mut bytes);
+        let expected = concat!(
+            "{\"at\":\"2026-12-01T04:00:00.5Z\",",
+            "\"body\":{\"note\":\"\\\"quoted\\\" \\\\ \\n\u{7f} ü 漢\",\"outcome\":\"done\",\"status\":200},",
+            "\"epoch\":\"00000000-0000-0000-0000-000000000002\",",
+            "\"id\":\"00000000-0000-0000-0000-000000000004\",",
+            "\"kind\":\"outcome\",\"mono\":1234567,",
+            "\"of\":{\"epoch\":\"00000000-0000-0000-0000-000000000002\",",
+            "\"id\":\"00000000-0000-0000-0000-000000000003\",\"sequence\":41},",
+            "\"prev\":\"0101010101010101010101010101010101010101010101010101010101010101\",",
+            "\"response\":{\"commitment\":\"0707070707070707070707070707070707070707070707070707070707070707\",",
+            "\"salt\":\"8c0cc17a04942cc4f8e0fe0b302606d3108860c126428ba2ceeb5f9ed41c2b05\"},",
+            "\"sequence\":42,\"v\":1}"
+        );
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
+        assert_eq!(Hash::of_leaf(&bytes).to_string(), "9483ece732936c03b1656fff30920c353ef2c37641cd22fa864c0452f5ffefe5");
+    }
+
+    #[test]
+    fn the_bytes_of_a_leaf_are_canonical_json_and_come_back() {
+        let (record, place) = golden();
+        let mut bytes = Vec::new();
+        encode(&record, &place, &mut bytes);
+        let leaf: Leaf = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((leaf.sequence, leaf.kind, leaf.prev), (42, Kind::Outcome, Hash([1; 32])));
+        assert_eq!(crate::canonical::to_vec(&serde_json::to_value(&leaf).unwrap()), bytes);
+        let envelope: Envelope = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(salt_is_right(envelope.response.as_ref(), &[9; SALT]), Ok(Salt::There));
+        assert_eq!(salt_is_right(envelope.response.as_ref(), &[0; SALT]), Ok(Salt::Erased));
+        assert!(salt_is_right(envelope.response.as_ref(), &[8; SALT]).is_err());
+        assert!(salt_is_right(envelope.response.as_ref(), &[]).is_err());
+        assert!(salt_is_right(None, &[9; SALT]).is_err());
+    }
+
+    #[test]
+    fn no_envelope_is_larger_than_what_is_kept_for_it() {
+        let (mut record, mut place) = golden();
+        record.body = b"{}".to_vec();
+        record.kind = Kind::Recovered;
+        record.of = record.of.map(|of| Of { sequence: u64::MAX, ..of });
+        (place.sequence, place.mono) = (u64::MAX, u64::MAX);
+        place.at = jiff::Timestamp::MIN + jiff::SignedDuration::from_nanos(123_456_789);
+        let mut bytes = Vec::new();
+        encode(&record, &place, &mut bytes);
+        assert!(bytes.len() <= crate::record::ENVELOPE, "{}", bytes.len());
+    }
+}
