@@ -50,6 +50,23 @@ pub(crate) struct PolicyFiles {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fingerprint(Vec<(PathBuf, Option<Stamp>)>);
 
+impl Fingerprint {
+    fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let stamped = |path: PathBuf| {
+            let stamp = stamp(&path).ok();
+            (path, stamp)
+        };
+        Self(paths.into_iter().map(stamped).collect())
+    }
+
+    /// The present state of the CA bundles that `compiled` refers to.
+    pub(crate) fn bundles(compiled: &Compiled) -> Self {
+        let targets = compiled.targets().iter().filter_map(|target| target.ca_bundle.clone());
+        let providers = compiled.providers().iter().filter_map(|provider| provider.ca_bundle.clone());
+        Self::of(targets.chain(providers))
+    }
+}
+
 type Stamp = (u64, SystemTime, u64);
 
 impl PolicyFiles {
@@ -87,18 +104,13 @@ impl PolicyFiles {
         self.paths.iter().map(|path| path.display().to_string()).collect()
     }
 
-    /// The present state of the files, and of the CA bundles that `compiled`
-    /// refers to.
-    pub(crate) fn fingerprint(&self, compiled: Option<&Compiled>) -> Fingerprint {
+    /// The present state of the files.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut all = self.paths.clone();
         for path in &self.paths {
             all.extend(files(path).unwrap_or_default());
         }
-        if let Some(compiled) = compiled {
-            all.extend(compiled.targets().iter().filter_map(|target| target.ca_bundle.clone()));
-            all.extend(compiled.providers().iter().filter_map(|provider| provider.ca_bundle.clone()));
-        }
-        Fingerprint(all.into_iter().map(|path| { let stamp = stamp(&path).ok(); (path, stamp) }).collect())
+        Fingerprint::of(all)
     }
 }
 
@@ -183,10 +195,10 @@ mod tests {
         let file = folder.path().join("policy.yaml");
         fs::write(&file, "a").expect("write");
         let policy = PolicyFiles::new(vec![file.clone()], Workload::default());
-        let before = policy.fingerprint(None);
-        assert_eq!(before, policy.fingerprint(None));
+        let before = policy.fingerprint();
+        assert_eq!(before, policy.fingerprint());
         fs::write(folder.path().join("new"), "b").expect("write");
         fs::rename(folder.path().join("new"), &file).expect("rename");
-        assert_ne!(before, policy.fingerprint(None));
+        assert_ne!(before, policy.fingerprint());
     }
 }

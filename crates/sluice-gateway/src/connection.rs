@@ -59,9 +59,13 @@ impl Connection {
                 None => return self.stray().await,
             },
         };
-        if policy.target(&host, port).is_some() {
+        // Who comes to a listener for a host that policy does not name is told
+        // so in its own protocol.
+        let named = matches!(self.destination, Destination::Name { .. }) && self.shared.authority.covers(&host);
+        let egress = policy.compiled.egress().allows(&host, port);
+        if policy.target(&host, port).is_some() || (named && !egress) {
             self.intercept(&policy, host, port).await;
-        } else if policy.compiled.egress().allows(&host, port) {
+        } else if egress {
             Metrics::count(&self.shared.metrics.connections, "egress");
             let (shared, peer) = (self.shared.clone(), self.peer);
             if let Err(closed) = egress::pass(self.shared, self.stream, self.peer, host.clone(), port).await {
@@ -98,19 +102,17 @@ impl Connection {
             };
             return self.close(closed).await;
         }
-        let Some(way) = policy.ways.to(&self.shared.dialer, &host, port) else {
-            let closed = unknown(policy, &host, port);
-            return self.close(closed).await;
-        };
         // What the upstream chose is what the client is offered. A client
-        // hears of an upstream that is away by a status for each request.
-        let upstream = way.first(&hello.alpn).await;
-        let (alpn, names) = match &upstream {
-            Ok(stream) => (Alpn::of(stream.get_ref().1.alpn_protocol()), names(stream)),
-            Err(error) => {
-                tracing::warn!(%error, host = %host, "the target cannot be reached");
-                (preferred(&hello), Vec::new())
-            }
+        // hears of an upstream that is away, or is none, by a status for each
+        // request.
+        let way = policy.ways.to(&self.shared.dialer, &host, port).filter(|_| policy.target(&host, port).is_some());
+        let first = match &way {
+            Some(way) => way.first(&hello.alpn).await.map_err(|error| tracing::warn!(%error, "the target cannot be reached")).ok(),
+            None => None,
+        };
+        let (alpn, names) = match &first {
+            Some(stream) => (Alpn::of(stream.get_ref().1.alpn_protocol()), names(stream)),
+            None => (preferred(&hello), Vec::new()),
         };
         let leaf = match self.shared.authority.leaf(&host, &names) {
             Ok(leaf) => leaf,
@@ -139,7 +141,10 @@ impl Connection {
         let authorities = Arc::new(authorities);
         let drain = self.shared.drain.subscribe();
         let session = Arc::new(Session {
-            upstream: Upstream::new(way, alpn, upstream.ok()).await,
+            upstream: match way {
+                Some(way) => Some(Upstream::new(way, alpn, first).await),
+                None => None,
+            },
             shared: self.shared,
             peer: self.peer,
             host,

@@ -29,8 +29,10 @@ pub(crate) enum Refused {
     Throttled { per_minute: u32, wait: Duration },
     /// No room for one more request body.
     Busy,
-    /// The body did not arrive.
+    /// The body broke off, or its framing is wrong.
     BodyLost(String),
+    /// The body stopped coming.
+    BodyLate,
     /// It cannot be recorded.
     Unrecorded(TrailError),
     /// There is no answer from the server.
@@ -50,6 +52,7 @@ impl Refused {
             Self::Throttled { .. } => "Throttled",
             Self::Busy => "Busy",
             Self::BodyLost(_) => "BodyLost",
+            Self::BodyLate => "BodyLate",
             Self::Unrecorded(_) => "Unrecorded",
             Self::Upstream(UpstreamError::Dial(error)) => error.code(),
             Self::Upstream(_) => "UpstreamBroken",
@@ -69,7 +72,11 @@ impl Refused {
                 "Slow down, or raise limits.commandsPerMinute in the policy.".into(),
             ),
             Self::Busy => ("there is no room for one more request body".into(), "Send it again in a few seconds.".into()),
-            Self::BodyLost(why) => (format!("the request body did not arrive: {why}"), "Send it again.".into()),
+            Self::BodyLost(why) => (format!("the request body cannot be read: {why}"), "Send it again.".into()),
+            Self::BodyLate => (
+                format!("nothing of the request body came for {} seconds", crate::session::BODY_PAUSE.as_secs()),
+                "Send it again.".into(),
+            ),
             Self::Unrecorded(error) => {
                 (format!("the command cannot be recorded: {error}"), "Nothing is forwarded until the trail takes records.".into())
             }
@@ -88,7 +95,7 @@ impl Refused {
             (other, _) => {
                 let (message, fix) = other.words();
                 let code = other.http();
-                let text = format!("sluice: {}. {fix}", message.trim_end_matches('.'));
+                let text = format!("sluice: {}. {}", message.trim_end_matches('.'), capital(&fix));
                 Status::new(code, text.trim_end()).cause("SluiceCode", other.code()).cause("SluiceFix", fix)
             }
         };
@@ -111,15 +118,22 @@ impl Refused {
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy | Self::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::BodyLost(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyLost(_) => StatusCode::BAD_REQUEST,
+            Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::Upstream(_) | Self::Withheld { .. } => StatusCode::BAD_GATEWAY,
         }
     }
 
     /// Whether nothing more of this connection can be trusted.
     pub(crate) fn ends_connection(&self) -> bool {
-        matches!(self, Self::Unreadable(_) | Self::BodyLost(_))
+        matches!(self, Self::Unreadable(_) | Self::BodyLost(_) | Self::BodyLate)
     }
+}
+
+/// The text as a sentence begins.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// A `Status` as an answer.

@@ -60,7 +60,7 @@ const MAX_INTENT_BYTES: usize = 1024;
 /// stays usable.
 const MAX_DRAINED_BYTES: usize = 64 * 1024;
 /// How long a body may pause.
-const BODY_PAUSE: Duration = Duration::from_secs(60);
+pub(crate) const BODY_PAUSE: Duration = Duration::from_secs(60);
 
 /// One connection.
 pub(crate) struct Session {
@@ -72,7 +72,8 @@ pub(crate) struct Session {
     pub(crate) port: u16,
     pub(crate) alpn: Alpn,
     pub(crate) authorities: Arc<Authorities>,
-    pub(crate) upstream: Upstream<Way>,
+    /// `None`: policy had no such target when the connection was made.
+    pub(crate) upstream: Option<Upstream<Way>>,
 }
 
 /// What is known of a request when it is refused.
@@ -108,6 +109,7 @@ impl Session {
         // One policy for the whole command, whatever is loaded meanwhile.
         let policy = self.shared.policy.load_full();
         let target = policy.target(&self.host, self.port).ok_or_else(|| self.no_target())?;
+        let upstream = self.upstream.as_ref().ok_or_else(|| self.no_target())?;
         let mut request = kubernetes::attributes(&head.method, &head.uri, &head.headers)?;
         seen.request = Some(request.clone());
 
@@ -160,7 +162,7 @@ impl Session {
             Plan::Stream => seen.unread.take().map_or(OutgoingBody::Whole(Bytes::new()), OutgoingBody::Stream),
             Plan::Empty | Plan::Read => OutgoingBody::Whole(whole),
         };
-        self.forward(permit, running, request, head, body, masks, policy.compiled.limits().response_bytes).await
+        self.forward(upstream, permit, running, request, head, body, masks, policy.compiled.limits().response_bytes).await
     }
 
     /// Reads what must be read before the decision. The room for it is kept
@@ -187,7 +189,7 @@ impl Session {
         loop {
             let frame = tokio::time::timeout(BODY_PAUSE, body.frame())
                 .await
-                .map_err(|_| Refused::BodyLost(format!("nothing came for {} seconds", BODY_PAUSE.as_secs())))?;
+                .map_err(|_| Refused::BodyLate)?;
             match frame.transpose().map_err(|error| Refused::BodyLost(error.to_string()))?.map(Frame::into_data) {
                 Some(Ok(data)) if bytes.len() + data.len() > limit => return Err(over(plan, request).into()),
                 Some(Ok(data)) => bytes.extend_from_slice(&data),
@@ -238,6 +240,7 @@ impl Session {
     #[allow(clippy::too_many_arguments)]
     async fn forward(
         &self,
+        upstream: &Upstream<Way>,
         permit: Permit,
         mut running: Running,
         request: &Request,
@@ -257,7 +260,7 @@ impl Session {
                 return Err(Reject::bad(format!("the request cannot be passed on: {error}"), "Send a plain path.").into());
             }
         };
-        let response = match forward::forward(permit, &self.upstream, outgoing).await {
+        let response = match forward::forward(permit, upstream, outgoing).await {
             Ok(response) => response,
             Err(error) => {
                 running.end(End::Failed(error.to_string())).await?;

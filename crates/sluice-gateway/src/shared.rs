@@ -12,6 +12,7 @@ use sluice_mask::Marker;
 use sluice_policy::{Compiled, Target};
 use tokio::sync::watch;
 
+use crate::config::Fingerprint;
 use crate::dial::Dialer;
 use crate::identity::Authenticator;
 use crate::limits::Limits;
@@ -48,14 +49,22 @@ pub(crate) struct Policy {
     pub(crate) compiled: Compiled,
     pub(crate) authenticator: Authenticator,
     pub(crate) ways: Ways,
+    /// The policy files and the CA bundles, as they were when this was read.
+    pub(crate) files: (Fingerprint, Fingerprint),
     /// When the files were last seen to say this, in milliseconds of the
     /// monotonic clock. Written by the watcher.
     confirmed: AtomicU64,
 }
 
 impl Policy {
-    pub(crate) fn new(compiled: Compiled, authenticator: Authenticator, ways: Ways, now: Duration) -> Self {
-        let policy = Self { compiled, authenticator, ways, confirmed: AtomicU64::new(0) };
+    pub(crate) fn new(
+        compiled: Compiled,
+        authenticator: Authenticator,
+        ways: Ways,
+        files: (Fingerprint, Fingerprint),
+        now: Duration,
+    ) -> Self {
+        let policy = Self { compiled, authenticator, ways, files, confirmed: AtomicU64::new(0) };
         policy.confirm(now);
         policy
     }

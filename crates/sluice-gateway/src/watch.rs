@@ -7,7 +7,7 @@ use sluice_core::Clock;
 use sluice_policy::{Compiled, Problem};
 use tokio::time::MissedTickBehavior;
 
-use crate::config::{POLL, PolicyError, PolicyFiles};
+use crate::config::{Fingerprint, POLL, PolicyError, PolicyFiles};
 use crate::dial::Dialer;
 use crate::identity::Authenticator;
 use crate::metrics::Metrics;
@@ -22,7 +22,10 @@ pub(crate) fn load(
     clock: &Arc<dyn Clock>,
     before: Option<&Policy>,
 ) -> Result<Policy, PolicyError> {
+    // Looked at before they are read: a change meanwhile is seen the next time.
+    let seen = files.fingerprint();
     let compiled = files.load()?;
+    let bundles = Fingerprint::bundles(&compiled);
     let ways = Ways::of(&compiled).map_err(PolicyError::Invalid)?;
     let authenticator = match before {
         Some(before) => before.authenticator.updated(compiled.providers()),
@@ -33,27 +36,26 @@ pub(crate) fn load(
         PolicyError::Invalid(vec![problem])
     })?;
     authenticator.warm();
-    Ok(Policy::new(compiled, authenticator, ways, clock.monotonic()))
+    Ok(Policy::new(compiled, authenticator, ways, (seen, bundles), clock.monotonic()))
 }
 
 /// Looks at the files until the gateway ends.
 pub(crate) async fn watch(shared: Arc<Shared>, files: PolicyFiles) {
-    let mut seen = files.fingerprint(Some(&shared.policy.load().compiled));
-    let mut good = true;
+    // The state that could not be taken, if that is the present one.
+    let mut refused = None;
     let mut ticks = tokio::time::interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let now = files.fingerprint(Some(&shared.policy.load().compiled));
-        if now == seen {
-            if good {
-                shared.policy.load().confirm(shared.clock.monotonic());
-            }
-            continue;
+        let policy = shared.policy.load_full();
+        let now = (files.fingerprint(), Fingerprint::bundles(&policy.compiled));
+        if now == policy.files {
+            policy.confirm(shared.clock.monotonic());
+            refused = None;
+        } else if refused.as_ref() != Some(&now) {
+            let taken = take(&shared, &files).await;
+            refused = (!taken).then_some(now);
         }
-        // Seen before it is read: a change meanwhile is seen the next time.
-        good = take(&shared, &files).await;
-        seen = now;
     }
 }
 

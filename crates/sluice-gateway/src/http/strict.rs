@@ -8,8 +8,8 @@
 //! It follows the framing of every message, so it knows where the next head
 //! begins, pipelined or not. A head that is refused never reaches the library:
 //! in its place comes a fixed request of our own ([`SENTINEL_PATH`]) and then
-//! the end of the stream, so that answers to earlier pipelined requests leave
-//! first, in order, and then the refusal. Bad framing inside a body ends the
+//! nothing more, so that answers to earlier pipelined requests leave first, in
+//! order, and then the refusal. Bad framing inside a body ends the
 //! stream with an error.
 
 use std::io;
@@ -72,7 +72,10 @@ enum State {
     Chunk(u64),
     ChunkEnd,
     Trailer { fields: usize, bytes: usize },
-    /// Nothing more is read.
+    /// Nothing more is read, and nothing more comes: not even an end, at which
+    /// the library would drop the answer that is being made.
+    Refused,
+    /// The client is done.
     Ended,
 }
 
@@ -111,7 +114,7 @@ impl<T> Strict<T> {
             },
             State::ChunkSize => self.chunk_size(),
             State::Trailer { fields, bytes } => self.trailer(fields, bytes),
-            State::Ended => Ok(Step::Short),
+            State::Refused | State::Ended => Ok(Step::Short),
         }
     }
 
@@ -181,7 +184,7 @@ impl<T> Strict<T> {
     fn refuse(&mut self, refused: Unreadable) -> Step {
         self.refusal.set(refused);
         self.buffer = BytesMut::from(SENTINEL);
-        self.clear(SENTINEL.len(), State::Ended)
+        self.clear(SENTINEL.len(), State::Refused)
     }
 
     /// Whether a head has begun to arrive and not ended.
@@ -211,8 +214,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
                 this.cleared -= count;
                 return Poll::Ready(Ok(()));
             }
-            if matches!(this.state, State::Ended) {
-                return Poll::Ready(Ok(()));
+            match this.state {
+                State::Ended => return Poll::Ready(Ok(())),
+                // The library is woken by the answer, and closes after it.
+                State::Refused => return Poll::Pending,
+                _ => {}
             }
             if let Step::Moved = this.step()? {
                 continue;

@@ -33,7 +33,17 @@ fn run(bytes: &[u8], sizes: Vec<usize>) -> (Vec<u8>, io::Result<()>, Option<u16>
         let pieces = Pieces { bytes: Cursor::new(bytes.to_vec()), sizes, turn: 0 };
         let mut strict = Strict::new(pieces, Arc::new(Authorities::new("api.example", 443)), refusal.clone());
         let mut out = Vec::new();
-        let end = strict.read_to_end(&mut out).await.map(drop);
+        // After a refusal there is no end.
+        let end = loop {
+            if refusal.get().is_some() && out.ends_with(SENTINEL) {
+                break Ok(());
+            }
+            match strict.read_buf(&mut out).await {
+                Ok(0) => break Ok(()),
+                Ok(_) => {}
+                Err(error) => break Err(error),
+            }
+        };
         (out, end, refusal.get().map(|refused| refused.status))
     })
 }
