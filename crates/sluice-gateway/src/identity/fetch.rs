@@ -57,17 +57,38 @@ pub(super) struct Document {
     pub(super) max_age: Option<Duration>,
 }
 
-/// Fetches a document. Redirects are not followed: the URL is what policy (or
-/// the issuer's own discovery document) vouches for, and nothing else is.
-///
-/// # Errors
-/// In words: no connection, no `200`, more than `limit` bytes, or more than
-/// [`TIMEOUT`].
-pub(super) async fn get(dialer: &Dialer, bundle: Option<&Path>, url: &Url, limit: usize) -> Result<Document, String> {
-    let fetched = tokio::time::timeout(TIMEOUT, exchange(dialer, bundle, url, limit)).await;
-    fetched
-        .unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
-        .map_err(|why| format!("GET https://{}{}: {why}", url.authority, url.path))
+/// Fetches documents.
+#[derive(Debug, Clone)]
+pub(super) struct Fetcher {
+    dialer: Dialer,
+    timeout: Duration,
+}
+
+impl Fetcher {
+    /// A fetcher that waits for [`TIMEOUT`].
+    pub(super) fn new(dialer: Dialer) -> Self {
+        Self { dialer, timeout: TIMEOUT }
+    }
+
+    /// The same, waiting for longer or shorter.
+    #[cfg(test)]
+    pub(super) fn waiting(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Fetches a document. Redirects are not followed: the URL is what policy
+    /// (or the issuer's own discovery document) vouches for, and nothing else
+    /// is.
+    ///
+    /// # Errors
+    /// In words: no connection, no `200`, more than `limit` bytes, or not in
+    /// time.
+    pub(super) async fn get(&self, bundle: Option<&Path>, url: &Url, limit: usize) -> Result<Document, String> {
+        tokio::time::timeout(self.timeout, exchange(&self.dialer, bundle, url, limit))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", self.timeout.as_secs())))
+            .map_err(|why| format!("GET https://{}{}: {why}", url.authority, url.path))
+    }
 }
 
 /// How long one document may take, from the look-up of the name to its last

@@ -30,6 +30,7 @@ use sluice_policy::{Keys, Provider};
 use crate::dial::Dialer;
 
 pub use check::ProviderError;
+use fetch::Fetcher;
 pub use refusal::{CODES, Refusal};
 use refusal::{listed, quoted};
 use source::{Place, PlaceOfKeys, Source};
@@ -41,7 +42,7 @@ use token::Unverified;
 pub struct Authenticator {
     providers: Vec<Known>,
     sources: HashMap<Place, Arc<Source>>,
-    dialer: Dialer,
+    fetcher: Fetcher,
     clock: Arc<dyn Clock>,
 }
 
@@ -61,7 +62,7 @@ impl Authenticator {
     /// A provider can never vouch for anything as it is written.
     pub fn new(providers: &[Provider], dialer: Dialer, clock: Arc<dyn Clock>) -> Result<Self, ProviderError> {
         providers.iter().try_for_each(check::check)?;
-        Ok(Self::with(HashMap::new(), providers, dialer, clock))
+        Ok(Self::with(HashMap::new(), providers, Fetcher::new(dialer), clock))
     }
 
     /// For the providers of a new policy. Keys at hand stay at hand, so that a
@@ -71,18 +72,18 @@ impl Authenticator {
     /// Those of [`new`](Self::new).
     pub fn updated(&self, providers: &[Provider]) -> Result<Self, ProviderError> {
         providers.iter().try_for_each(check::check)?;
-        Ok(Self::with(self.sources.clone(), providers, self.dialer.clone(), self.clock.clone()))
+        Ok(Self::with(self.sources.clone(), providers, self.fetcher.clone(), self.clock.clone()))
     }
 
     fn with(
         before: HashMap<Place, Arc<Source>>,
         providers: &[Provider],
-        dialer: Dialer,
+        fetcher: Fetcher,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let mut sources = HashMap::new();
         let mut source = |place: Place| {
-            let make = || Arc::new(Source::new(place.clone(), dialer.clone(), clock.clone()));
+            let make = || Arc::new(Source::new(place.clone(), fetcher.clone(), clock.clone()));
             let kept = before.get(&place).cloned();
             sources.entry(place.clone()).or_insert_with(|| kept.unwrap_or_else(make)).clone()
         };
@@ -94,7 +95,7 @@ impl Authenticator {
                 provider: provider.clone(),
             })
             .collect();
-        Self { providers, sources, dialer, clock }
+        Self { providers, sources, fetcher, clock }
     }
 
     /// Starts to fetch all keys that are not at hand, in the background, so

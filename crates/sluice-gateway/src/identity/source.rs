@@ -14,11 +14,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use sluice_core::Clock;
 use tokio::sync::Mutex;
 
-use super::fetch::{self, Url};
+use super::fetch::{Document, Fetcher, Url};
 use super::json;
 use super::keys::{self, KeySet};
 use super::refusal::{self, Refusal, quoted};
-use crate::dial::Dialer;
 
 /// What tells one source from another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,7 +42,7 @@ pub(super) enum PlaceOfKeys {
 #[derive(Debug)]
 pub(super) struct Source {
     place: Place,
-    dialer: Dialer,
+    fetcher: Fetcher,
     clock: Arc<dyn Clock>,
     /// Written by whoever holds the gate.
     keys: ArcSwapOption<Kept>,
@@ -66,7 +65,7 @@ struct Kept {
 }
 
 impl Source {
-    pub(super) fn new(place: Place, dialer: Dialer, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(place: Place, fetcher: Fetcher, clock: Arc<dyn Clock>) -> Self {
         let (kept, problem) = match &place.keys {
             PlaceOfKeys::Inline(text) => match KeySet::parse(text.as_bytes()) {
                 Ok(keys) => (Some(Kept::forever(keys)), String::new()),
@@ -77,7 +76,7 @@ impl Source {
         let gate = Mutex::new(Gate { room: BURST, filled_at: clock.monotonic() });
         Self {
             place,
-            dialer,
+            fetcher,
             clock,
             keys: ArcSwapOption::from_pointee(kept),
             problem: ArcSwap::from_pointee(problem),
@@ -190,8 +189,8 @@ impl Source {
         text("jwks_uri").map(str::to_owned).ok_or_else(|| format!("the document at {url} has no jwks_uri"))
     }
 
-    async fn get(&self, url: &str, limit: usize) -> Result<fetch::Document, String> {
-        fetch::get(&self.dialer, self.place.bundle.as_deref(), &Url::parse(url)?, limit).await
+    async fn get(&self, url: &str, limit: usize) -> Result<Document, String> {
+        self.fetcher.get(self.place.bundle.as_deref(), &Url::parse(url)?, limit).await
     }
 
     fn usable(&self) -> Option<Arc<Kept>> {

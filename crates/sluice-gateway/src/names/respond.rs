@@ -10,11 +10,17 @@ use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
 use super::Names;
 
-/// The answer to a packet; `None` for what gets none: packets too short for a
-/// header, and answers (two responders would talk forever).
-///
-/// An answer is never longer than 512 bytes, so it is never truncated.
-pub(super) fn respond(names: &Names, packet: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+impl Names {
+    /// The answer to a packet; `None` for what gets none: packets too short for
+    /// a header, and answers (two responders would talk forever).
+    ///
+    /// An answer is never longer than 512 bytes, so it is never truncated.
+    pub fn respond(&self, packet: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+        respond(self, packet, from)
+    }
+}
+
+fn respond(names: &Names, packet: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
     let head = Head::read(packet)?;
     if head.opcode != u8::from(OpCode::Query) {
         names.count_malformed();

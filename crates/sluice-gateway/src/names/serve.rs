@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Names;
-use super::respond::respond;
 
 impl Names {
     /// Answers on both sockets until the future is dropped.
@@ -48,7 +47,7 @@ async fn datagrams(names: &Names, socket: &UdpSocket) -> Infallible {
         match socket.recv_from(&mut buffer).await {
             Ok((length, from)) => {
                 let packet = buffer.get(..length).unwrap_or_default();
-                if let Some(answer) = respond(names, packet, from) {
+                if let Some(answer) = names.respond(packet, from) {
                     // A full socket drops the answer, as any network may.
                     let _ = socket.try_send_to(&answer, from);
                 }
@@ -95,7 +94,7 @@ async fn connection(names: &Names, mut stream: TcpStream, from: SocketAddr) -> i
         }
         question.resize(length, 0);
         timeout(IDLE, stream.read_exact(&mut question)).await??;
-        let Some(answer) = respond(names, &question, from) else {
+        let Some(answer) = names.respond(&question, from) else {
             names.count_malformed();
             return Ok(());
         };

@@ -7,7 +7,6 @@ use sluice_core::ManualClock;
 use sluice_policy::TargetKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::respond::respond;
 use super::*;
 
 struct Bench {
@@ -43,7 +42,7 @@ impl Bench {
     }
 
     fn raw(&self, packet: &[u8]) -> Option<Message> {
-        let answer = respond(&self.names, packet, "127.0.0.1:5353".parse().unwrap())?;
+        let answer = self.names.respond(packet, "127.0.0.1:5353".parse().unwrap())?;
         assert!(answer.len() <= 512, "{}", answer.len());
         Some(Message::from_vec(&answer).expect("a sound answer"))
     }
@@ -309,7 +308,7 @@ async fn both_sockets_answer() {
     let (udp_at, tcp_at) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
     let serving = tokio::spawn(bench.names.clone().serve(udp, tcp));
     let packet = question("api.example.", RecordType::A).to_vec().unwrap();
-    let expected = respond(&bench.names, &packet, udp_at).unwrap();
+    let expected = bench.names.respond(&packet, udp_at).unwrap();
 
     let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(udp_at).await.unwrap();

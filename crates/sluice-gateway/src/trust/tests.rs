@@ -129,6 +129,7 @@ fn the_certificates_say_what_they_are_for() {
     let curve = leaf.public_key().algorithm.parameters.as_ref().unwrap().as_oid().unwrap();
     assert_eq!(curve.to_id_string(), "1.2.840.10045.3.1.7");
     assert_eq!(leaf.issuer().to_string(), ca.subject().to_string());
+    assert_eq!(leaf.subject().to_string(), "CN=Sluice gateway");
 }
 
 #[test]

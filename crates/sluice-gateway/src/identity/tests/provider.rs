@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::dial::{Dialer, Map, Resolver};
+use crate::identity::fetch::Fetcher;
 use crate::identity::{Authenticator, Refusal};
 
 pub(super) const ISSUER: &str = "https://login.example/t1/v2.0";
@@ -222,7 +223,10 @@ impl Bench {
         change(&mut provider);
         let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(NOW).unwrap()));
         let dialer = Dialer::new(vec![map], Resolver::servers(&[]));
-        let authenticator = Authenticator::new(std::slice::from_ref(&provider), dialer.clone(), clock.clone()).unwrap();
+        // No test is about how fast this machine is.
+        let fetcher = Fetcher::new(dialer.clone()).waiting(Duration::from_secs(60));
+        let authenticator =
+            Authenticator::with(HashMap::new(), std::slice::from_ref(&provider), fetcher, clock.clone());
         let bench = Self { clock, authenticator, provider, pages, key_fetches, down, _folder: folder, dialer };
         bench.set(DISCOVERY, Page::json(&json!({"issuer": ISSUER, "jwks_uri": "https://login.example/t1/keys"})));
         bench.publish(&[("k1", first_key())]);
