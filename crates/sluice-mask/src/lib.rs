@@ -12,9 +12,11 @@
 //! This crate knows no policy: whether something is masked is decided before.
 
 mod marker;
+mod packed;
 pub mod secrets;
 
 pub use marker::{Marker, contains_marker};
+pub use packed::packed_marker;
 
 /// The same cases in every run; the fuzz targets look for new ones.
 #[cfg(test)]

@@ -149,6 +149,27 @@ mod tests {
         assert_eq!(delete_options(&sealed(&[])), Fact::Known(json!({})));
     }
 
+    /// Written by the protobuf serializer of k8s.io/apimachinery v0.36.3.
+    #[test]
+    fn golden_what_client_go_writes() {
+        use base64::Engine as _;
+        for (written, options) in [
+            ("azhzAAoTCgJ2MRINRGVsZXRlT3B0aW9ucxIAGgAiAA==", json!({})),
+            ("azhzAAoTCgJ2MRINRGVsZXRlT3B0aW9ucxIFKgNBbGwaACIA", json!({"dryRun": ["All"]})),
+            (
+                "azhzAAoTCgJ2MRINRGVsZXRlT3B0aW9ucxItCP///////////wESBgoBdRIBNxgBIgpGb3JlZ3JvdW5kKgNBbGwqA0FsbDAAGgAiAA==",
+                json!({
+                    "gracePeriodSeconds": -1, "preconditions": {"uid": "u", "resourceVersion": "7"}, "orphanDependents": true,
+                    "propagationPolicy": "Foreground", "dryRun": ["All", "All"],
+                    "ignoreStoreReadErrorWithClusterBreakingPotential": false,
+                }),
+            ),
+        ] {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(written).unwrap();
+            assert_eq!(delete_options(&bytes), Fact::Known(options));
+        }
+    }
+
     #[test]
     fn malformed_protobuf_is_unknown() {
         let good = sealed(&bytes(5, b"All"));

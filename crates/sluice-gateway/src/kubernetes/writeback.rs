@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use sluice_core::kubernetes::{Patch, Request};
-use sluice_mask::contains_marker;
+use sluice_mask::{contains_marker, packed_marker};
 use sluice_policy::{Reason, code};
 
 use super::carries_secrets;
@@ -20,7 +20,8 @@ pub fn check(request: &Request, body: &[u8], masked: bool) -> Result<(), Reason>
     if !matches!(request.verb.as_str(), "create" | "update" | "patch") {
         return Ok(());
     }
-    if contains_marker(body) {
+    let object = request.object.known().and_then(Option::as_ref);
+    if contains_marker(body) || object.is_some_and(holds_packed_marker) {
         return Err(deny(
             code::MASK_MARKER,
             "the body holds the marker of a masked value (sluice-masked:…), and writing it would destroy the real one",
@@ -39,6 +40,16 @@ pub fn check(request: &Request, body: &[u8], masked: bool) -> Result<(), Reason>
             Err(whole("a server-side apply replaces what its field manager owns in the Secret"))
         }
         _ => Err(whole("a PUT replaces the whole Secret")),
+    }
+}
+
+/// A Helm release keeps its values packed.
+fn holds_packed_marker(value: &Value) -> bool {
+    match value {
+        Value::String(text) => packed_marker(text),
+        Value::Array(values) => values.iter().any(holds_packed_marker),
+        Value::Object(members) => members.values().any(holds_packed_marker),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

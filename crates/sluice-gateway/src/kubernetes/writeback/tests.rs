@@ -55,6 +55,14 @@ fn a_marker_is_never_written() {
 }
 
 #[test]
+fn a_marker_in_a_helm_release_is_found() {
+    // base64(base64(gzip({"config":{"password":"sluice-masked:00000007"}}))), as Helm 3 stores a release.
+    let release = include_str!("testdata/release.txt").trim();
+    let body = format!(r#"{{"type":"helm.sh/release.v1","data":{{"release":"{release}"}}}}"#);
+    assert_eq!(verdict("POST /api/v1/namespaces/a/secrets", JSON, &body, true), "MaskMarker");
+}
+
+#[test]
 fn a_masked_secret_is_not_replaced_as_a_whole() {
     for (line, kind, body) in [
         ("PUT /api/v1/namespaces/a/secrets/b", JSON, r#"{"data":{"k":"eA=="}}"#),
