@@ -98,6 +98,7 @@ impl Documents {
         let label = format!("{label} {kind}/{name}");
         if !matches!(kind, "GatewayPolicy" | "IdentityProvider") {
             let near = did_you_mean(kind, ["GatewayPolicy", "IdentityProvider"]);
+            let near = if near.is_empty() { ";".to_owned() } else { near };
             let message = format!("`{kind}` is unknown{near} Known are `GatewayPolicy` and `IdentityProvider`");
             return Err(problem(&label, "kind", message));
         }
@@ -143,7 +144,14 @@ fn problem(document: &str, path: &str, message: impl Into<String>) -> Problem {
 }
 
 fn read_yaml(document: serde_norway::Deserializer<'_>) -> Result<Value, String> {
-    let value = serde_norway::Value::deserialize(document).map_err(|error| format!("is not YAML: {error}"))?;
+    let value = serde_norway::Value::deserialize(document).map_err(|error| {
+        let error = error.to_string();
+        if error.contains("duplicate entry") {
+            format!("has a key twice: {error}; remove one of the two")
+        } else {
+            format!("is not YAML: {error}; correct it there")
+        }
+    })?;
     to_json(value)
 }
 
@@ -199,26 +207,50 @@ fn typed<T: DeserializeOwned>(label: &str, value: Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { path };
-        problem(label, &path, reworded(&error.into_inner().to_string()))
+        let message = error.into_inner().to_string();
+        match message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            Some(field) if path.is_empty() => problem(label, field, "is missing; add it"),
+            Some(field) => problem(label, &format!("{path}.{field}"), "is missing; add it"),
+            None => problem(label, &path, reworded(&message)),
+        }
     })
 }
 
 /// The words of serde, with what to do.
 fn reworded(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(first) = quoted.next() else { return message.to_owned() };
+    let first = quoted.next().unwrap_or("");
     let known: Vec<&str> = quoted.collect();
     let listed: Vec<String> = known.iter().map(|word| format!("`{word}`")).collect();
     let near = did_you_mean(first, known.iter().copied());
+    let near = if near.is_empty() { ";".to_owned() } else { near };
     if message.starts_with("unknown field") {
-        let near = if near.is_empty() { ";".to_owned() } else { near };
-        format!("the field `{first}` is unknown{near} Known here: {}", all_of(&listed))
-    } else if message.starts_with("unknown variant") {
-        let near = if near.is_empty() { ";".to_owned() } else { near };
-        format!("`{first}` is unknown{near} Known here: {}", all_of(&listed))
-    } else if message.starts_with("missing field") {
-        format!("the field `{first}` is missing; add it")
-    } else {
-        message.to_owned()
+        return format!("the field `{first}` is unknown{near} Known here: {}", all_of(&listed));
     }
+    if message.starts_with("unknown variant") {
+        return format!("`{first}` is unknown{near} Known here: {}", all_of(&listed));
+    }
+    let invalid = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let Some((found, wanted)) = invalid.and_then(|rest| rest.split_once(", expected ")) else {
+        return message.to_owned();
+    };
+    let wanted = match wanted {
+        // What serde says of an enum of plain words.
+        "string or map" | "a string" => "a text",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        other => other.strip_prefix("struct ").map_or(other, |_| "a mapping"),
+    };
+    let found = match found.split_once(' ') {
+        _ if found == "map" => "a mapping".to_owned(),
+        _ if found == "sequence" => "a list".to_owned(),
+        _ if found == "null" => "empty".to_owned(),
+        Some(("string", text)) => format!("the text {text}"),
+        Some(("integer" | "floating point", number)) => format!("the number {number}"),
+        Some(("boolean", word)) => word.to_owned(),
+        _ => found.to_owned(),
+    };
+    format!("is {found}; write {wanted}")
 }

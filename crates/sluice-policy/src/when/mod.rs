@@ -86,7 +86,9 @@ fn parse(text: &str) -> Result<Expr, String> {
 
 fn syntax(errors: &cel::ParseErrors) -> String {
     let Some(first) = errors.errors.first() else { return "is no CEL; correct it".to_owned() };
-    let mut message: String = first.msg.chars().filter(|c| !c.is_control()).take(160).collect();
+    // What the parser would have taken instead is a long list of its tokens.
+    let message = first.msg.split(" expecting ").next().unwrap_or_default().replace("'<EOF>'", "the end");
+    let mut message: String = message.chars().filter(|c| !c.is_control()).take(160).collect();
     if first.msg.starts_with("UNKNOWN") || message.is_empty() {
         message = "nests too deep, or is no CEL".to_owned();
     }
