@@ -93,7 +93,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn action(line: &str) -> anyhow::Result<Action> {
-    let http = line.trim().split_once(' ').map(|(method, path)| (method, path.trim())).filter(|(_, path)| path.starts_with('/'));
+    let http = line
+        .trim()
+        .split_once(' ')
+        .map(|(method, path)| (method, path.trim()))
+        .filter(|(_, path)| path.starts_with('/'));
     let request = match http {
         Some((method, path)) => read_http(&method.to_ascii_uppercase(), path),
         None => request_line(line),
@@ -109,7 +113,9 @@ fn subject(args: &ExplainArgs, compiled: &Compiled, workload: &Workload) -> anyh
     let names = || compiled.providers().iter().map(|provider| provider.name.as_str()).collect::<Vec<_>>().join(", ");
     let provider = match (&args.provider, compiled.providers()) {
         (None, [only]) => only,
-        (None, []) => bail!("--subject {name}: no policy that applies here has an identity provider; see `--namespace` and `--labels`"),
+        (None, []) => bail!(
+            "--subject {name}: no policy that applies here has an identity provider; see `--namespace` and `--labels`"
+        ),
         (None, _) => bail!("--provider is needed; there are {}", names()),
         (Some(wanted), providers) => match providers.iter().find(|provider| provider.name == *wanted) {
             Some(provider) => provider,

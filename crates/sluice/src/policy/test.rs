@@ -53,7 +53,10 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if held + failed == 0 {
-        bail!("no cases in {}", args.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "));
+        bail!(
+            "no cases in {}",
+            args.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        );
     }
     if args.output == Output::Text {
         println!("{held} of {} cases hold", held + failed);
