@@ -224,14 +224,14 @@ impl Session {
         if let Verdict::Allow(permit) = &decision.verdict {
             let masked = permit.obligations().mask_secrets;
             let denied = match command.actions.as_slice() {
-                _ if policy.is_stale(self.shared.clock.monotonic()) => Err(stale(policy)),
+                _ if policy.is_stale(self.shared.clock.monotonic()) => Err(Box::new(stale(policy))),
                 [Action::Kubernetes(request)] => kubernetes::writeback::check(request, body, masked),
                 _ => Ok(()),
             };
             if let Err(reason) = denied {
                 decision.explanation = reason.to_string();
                 decision.rule = None;
-                decision.verdict = Verdict::Deny(reason);
+                decision.verdict = Verdict::Deny(*reason);
             }
         }
         decision

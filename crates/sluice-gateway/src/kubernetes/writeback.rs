@@ -16,7 +16,7 @@ use super::carries_secrets;
 /// The [`Reason`] to deny with: the body holds a marker (for every resource,
 /// whoever sends it); or, where masks apply, it replaces a Secret as a whole or
 /// asks the API server about values of one.
-pub fn check(request: &Request, body: &[u8], masked: bool) -> Result<(), Reason> {
+pub fn check(request: &Request, body: &[u8], masked: bool) -> Result<(), Box<Reason>> {
     if !matches!(request.verb.as_str(), "create" | "update" | "patch") {
         return Ok(());
     }
@@ -53,7 +53,7 @@ fn holds_packed_marker(value: &Value) -> bool {
     }
 }
 
-fn secret_patch(request: &Request, check: fn(&Value) -> Result<(), Reason>) -> Result<(), Reason> {
+fn secret_patch(request: &Request, check: fn(&Value) -> Result<(), Box<Reason>>) -> Result<(), Box<Reason>> {
     match request.object.known() {
         Some(Some(patch)) => check(patch),
         // The API server refuses a patch without a body by itself.
@@ -63,7 +63,7 @@ fn secret_patch(request: &Request, check: fn(&Value) -> Result<(), Reason>) -> R
 }
 
 /// RFC 7386: `null`, or anything but an object, replaces.
-fn merge_patch(patch: &Value) -> Result<(), Reason> {
+fn merge_patch(patch: &Value) -> Result<(), Box<Reason>> {
     let Value::Object(members) = patch else { return Err(whole("the patch replaces the whole Secret")) };
     for (key, value) in members {
         if is_values(key) && !value.is_object() {
@@ -74,7 +74,7 @@ fn merge_patch(patch: &Value) -> Result<(), Reason> {
 }
 
 /// As a merge patch, without directives: they replace, or delete by value.
-fn strategic_patch(patch: &Value) -> Result<(), Reason> {
+fn strategic_patch(patch: &Value) -> Result<(), Box<Reason>> {
     merge_patch(patch)?;
     let directive =
         |value: &Value| value.as_object().and_then(|members| members.keys().find(|key| key.starts_with('$')).cloned());
@@ -86,7 +86,7 @@ fn strategic_patch(patch: &Value) -> Result<(), Reason> {
 }
 
 /// RFC 6902. `test`, `copy` and `move` of values would tell what they are.
-fn json_patch(patch: &Value) -> Result<(), Reason> {
+fn json_patch(patch: &Value) -> Result<(), Box<Reason>> {
     let Value::Array(operations) = patch else {
         return Err(whole("the JSON patch of the Secret is no list of operations"));
     };
@@ -133,7 +133,7 @@ enum Place {
 }
 
 impl Place {
-    fn of(pointer: &str) -> Result<Self, Reason> {
+    fn of(pointer: &str) -> Result<Self, Box<Reason>> {
         // Some readers take "x/data" for "/data".
         if !pointer.is_empty() && !pointer.starts_with('/') {
             return Err(whole("a path of the JSON patch does not start with \"/\""));
@@ -154,7 +154,7 @@ fn is_values(key: &str) -> bool {
     key.eq_ignore_ascii_case("data") || key.eq_ignore_ascii_case("stringData")
 }
 
-fn whole(what: &str) -> Reason {
+fn whole(what: &str) -> Box<Reason> {
     deny(
         MASK_REPLACE,
         &format!("{what}, whose values are masked for you"),
@@ -162,8 +162,8 @@ fn whole(what: &str) -> Reason {
     )
 }
 
-fn deny(code: &'static str, message: &str, fix: &str) -> Reason {
-    Reason { code, rule: None, message: message.to_owned(), fix: fix.to_owned(), near_misses: Vec::new() }
+fn deny(code: &'static str, message: &str, fix: &str) -> Box<Reason> {
+    Box::new(Reason { code, rule: None, message: message.to_owned(), fix: fix.to_owned(), near_misses: Vec::new() })
 }
 
 /// A full replacement of something with masked values.
