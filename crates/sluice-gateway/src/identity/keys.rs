@@ -6,11 +6,13 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
 use super::json;
+use super::proven::Proven;
 
 /// The keys of one provider, by `kid`.
 #[derive(Debug, Default)]
 pub(super) struct KeySet {
     keys: HashMap<String, Vec<Key>>,
+    proven: Proven,
 }
 
 /// A public key and the algorithms that it may be used with.
@@ -52,7 +54,7 @@ impl KeySet {
         if keys.is_empty() {
             return Err("it has no RSA, P-256, P-384 or Ed25519 signature key with a kid".to_owned());
         }
-        Ok(Self { keys })
+        Ok(Self { keys, proven: Proven::default() })
     }
 
     /// Whether there is a key of this name.
@@ -62,7 +64,10 @@ impl KeySet {
 
     /// Whether a key of this name made the signature with this algorithm.
     pub(super) fn verify(&self, id: &str, algorithm: Algorithm, message: &str, signature: &str) -> bool {
-        self.keys.get(id).is_some_and(|keys| keys.iter().any(|key| key.verify(algorithm, message, signature)))
+        let check = |keys: &Vec<Key>| keys.iter().any(|key| key.verify(algorithm, message, signature));
+        self.keys
+            .get(id)
+            .is_some_and(|keys| self.proven.or_check(id, algorithm, message, signature, || check(keys)))
     }
 }
 

@@ -14,6 +14,7 @@ mod claims;
 mod fetch;
 mod json;
 mod keys;
+mod proven;
 mod refusal;
 mod source;
 mod token;
