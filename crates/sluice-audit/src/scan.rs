@@ -8,6 +8,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use crate::format::{FrameHeader, FrameKind, Named, SegmentHeader};
@@ -194,12 +195,13 @@ impl EpochScan {
         }
     }
 
-    /// A frame; in [`Mode::Live`] a bad one is given time to become whole.
+    /// A frame; in [`Mode::Live`] a bad one is given time to become whole, if
+    /// there is a writer.
     fn patient_frame(&mut self) -> Result<Option<FrameHeader>, Stop> {
         let mut left = if self.mode == Mode::Live { PATIENCE } else { 0 };
         loop {
             match self.frame() {
-                Err(Stop::Damage(_)) if left > 0 => {
+                Err(Stop::Damage(damage)) if left > 0 && damage.at.path.parent().is_some_and(is_locked) => {
                     left -= 1;
                     std::thread::sleep(PAUSE);
                     self.back()?;
@@ -403,6 +405,13 @@ enum Judged {
 /// Not met: a frame is in the buffer only while its segment is open.
 fn no_segment() -> Stop {
     Stop::Unreadable(PathBuf::new(), io::Error::other("no segment is open"))
+}
+
+/// Whether a gateway has the folder open for writing.
+pub(crate) fn is_locked(folder: &Path) -> bool {
+    File::open(folder).is_ok_and(|directory| {
+        rustix::fs::flock(directory, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    })
 }
 
 /// Opens a segment and reads its header. Never follows a link and never waits

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -59,7 +58,7 @@ pub fn verify_with(folder: &Path, keys: Option<&Path>, progress: &mut dyn FnMut(
         judge.report.find(Finding::of(class, folder, "there is no trail in this folder".into()));
         return judge.report;
     }
-    judge.report.live = is_locked(folder);
+    judge.report.live = scan::is_locked(folder);
     judge.total = listing.epochs.values().flat_map(|files| files.segments.values()).map(|path| len(path)).sum();
     judge.epochs(&listing, progress);
     judge.damages(&listing);
@@ -491,13 +490,6 @@ fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
 
 fn len(path: &Path) -> u64 {
     std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len())
-}
-
-/// Whether a gateway has the folder open for writing.
-fn is_locked(folder: &Path) -> bool {
-    std::fs::File::open(folder).is_ok_and(|directory| {
-        rustix::fs::flock(directory, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
-    })
 }
 
 /// A set of sequences, one bit each. Sequences are contiguous, so that it is
