@@ -42,3 +42,4 @@ pub use documents::{Documents, MAX_DOCUMENTS, MAX_SOURCE_BYTES};
 pub use explain::{ExplainedAction, ExplainedRule, Explanation, Lack};
 pub use problem::Problem;
 pub use tri::Answer;
+pub use when::{condition_functions, condition_variables};

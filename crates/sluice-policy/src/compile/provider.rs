@@ -27,7 +27,6 @@ pub(super) fn provider(document: &Document<IdentityProvider>, problems: &mut Vec
     if spec.issuers.is_empty() {
         report("spec.issuers", "is empty; list the `iss` values of the provider's tokens".to_owned());
     }
-    let discovers = spec.jwks_uri.is_none() && spec.jwks.is_none();
     for (index, issuer) in spec.issuers.iter().enumerate() {
         if let Err(message) = issuer_url(issuer) {
             report(&format!("spec.issuers[{index}]"), message);
@@ -55,7 +54,7 @@ pub(super) fn provider(document: &Document<IdentityProvider>, problems: &mut Vec
     } else {
         Keys::Discovery
     };
-    if discovers && spec.ca_bundle_ref.as_ref().is_some_and(|reference| reference.file.is_empty()) {
+    if spec.ca_bundle_ref.as_ref().is_some_and(|reference| reference.file.is_empty()) {
         report("spec.caBundleRef.file", "is empty; write the path of a PEM file".to_owned());
     }
     for (index, algorithm) in spec.algorithms.iter().enumerate() {

@@ -75,3 +75,13 @@ impl Metadata {
         self.namespace.as_deref().unwrap_or("default")
     }
 }
+
+/// JSON schema (draft 2020-12) of a `GatewayPolicy`.
+pub fn policy_schema() -> serde_json::Value {
+    schemars::schema_for!(GatewayPolicy).to_value()
+}
+
+/// JSON schema (draft 2020-12) of an `IdentityProvider`.
+pub fn provider_schema() -> serde_json::Value {
+    schemars::schema_for!(IdentityProvider).to_value()
+}

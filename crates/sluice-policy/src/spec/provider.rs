@@ -11,7 +11,7 @@ pub struct IdentityProviderSpec {
     /// `https://login.microsoftonline.com/TENANT/v2.0` and
     /// `https://sts.windows.net/TENANT/` where both kinds of token occur.
     pub issuers: Vec<String>,
-    /// Where the keys are. Absent, with `jwks`: they are found by discovery
+    /// Where the keys are. Where `jwks` is absent too, they are found by discovery
     /// at each issuer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks_uri: Option<String>,

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 pub struct RuleSpec {
     /// Named in every verdict that it gives.
     pub name: String,
-    /// Whom it is about. Required.
+    /// Whom it is about.
     pub subjects: Subjects,
-    /// Names under `spec.targets`, or `"*"` for all of this policy. An `Allow`
-    /// must have it; a `Deny` without it is about every target.
+    /// Names under `spec.targets`, or `"*"` for all. An `Allow` must have it; a
+    /// `Deny` without it is about every target, those of other policies too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<String>>,
     /// Which requests to a Kubernetes API server.

@@ -23,7 +23,8 @@ use cel::parser::Parser;
 
 use crate::Answer;
 use crate::evaluate::Question;
-use expression::Expr;
+use expression::{Expr, Function, Root};
+use types::Type;
 
 /// Bytes of one condition.
 pub(crate) const MAX_BYTES: usize = 2048;
@@ -76,6 +77,31 @@ impl Program {
     pub(crate) fn source(&self) -> &str {
         &self.source
     }
+}
+
+/// What a condition may speak of: `request.verb` and its type in words.
+pub fn condition_variables() -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    for (name, root) in Root::ALL {
+        match Type::from(root) {
+            Type::Record(kind) => variables.extend(kind.fields().iter().map(|(field, found)| {
+                let words = match Type::from(*found) {
+                    Type::List(item) => format!("list of {item}"),
+                    found => found.to_string(),
+                };
+                (format!("{name}.{field}"), words)
+            })),
+            other => variables.push((name.to_owned(), other.to_string())),
+        }
+    }
+    variables
+}
+
+/// Functions and macros that a condition may use.
+pub fn condition_functions() -> Vec<&'static str> {
+    let mut functions: Vec<&str> = Function::ALL.iter().map(|(name, _)| *name).collect();
+    functions.extend(["matches", "has", "all", "exists"]);
+    functions
 }
 
 fn parse(text: &str) -> Result<Expr, String> {
