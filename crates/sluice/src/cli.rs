@@ -30,9 +30,14 @@ enum Sub {
     },
     /// Print the version
     Version,
-    #[command(name = INSIDE, hide = true)]
+}
+
+/// What `sluice run` calls itself; no part of the command line that people see.
+#[derive(Debug, Parser)]
+enum Own {
+    #[command(name = INSIDE)]
     Inside(InsideArgs),
-    #[command(name = INIT, hide = true)]
+    #[command(name = INIT)]
     Init(InsideArgs),
 }
 
@@ -41,6 +46,12 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 2 could not fi
 
 /// Reads the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == INSIDE || first == INIT) {
+        return match Own::parse() {
+            Own::Inside(args) => run::inside::inside(&args),
+            Own::Init(args) => run::inside::init(&args),
+        };
+    }
     match Cli::parse().command {
         Sub::Run(args) => run::run(&args),
         Sub::Audit(args) => audit::run(&args),
@@ -53,8 +64,6 @@ pub(crate) fn main() -> ExitCode {
             println!("sluice {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
-        Sub::Inside(args) => run::inside::inside(&args),
-        Sub::Init(args) => run::inside::init(&args),
     }
 }
 

@@ -103,6 +103,8 @@ A kubeconfig must name the API server by a host name that a target has, and must
 (certificate-authority-data): the command talks to the gateway, whose certificates it trusts
 by SSL_CERT_FILE.
 
+SLUICE_LOG=info says more of what the gateway does (default: warn).
+
 Exit code: that of the command; 128+N when signal N ended it, 127 when it is not found, 126 when
 it cannot be started; 2 when the gateway or the isolation could not be set up.";
 

@@ -22,6 +22,7 @@ use super::{CERTIFICATES, RunArgs, bypassable, environment, system};
 
 /// Runs the command of `args`; its exit code.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    log();
     if args.no_isolation {
         return bypassable::run(args);
     }
@@ -49,6 +50,16 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let status = inside.wait().context("wait for the command")?;
     outcome.map(|code| code.unwrap_or_else(|| exit_code(status)))
+}
+
+/// What the gateway has to say goes to standard error; `SLUICE_LOG` says how
+/// much of it.
+fn log() {
+    let level = tracing_subscriber::EnvFilter::try_from_env("SLUICE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let lines = tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr).with_target(false);
+    // Only a second call could fail, and there is none.
+    lines.try_init().ok();
 }
 
 fn start_inside(inner: &Control, command: &[std::ffi::OsString]) -> anyhow::Result<Child> {

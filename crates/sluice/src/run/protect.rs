@@ -64,6 +64,8 @@ pub(super) fn protect(args: &RunArgs, root: bool, nft: PathBuf) -> anyhow::Resul
     if let Some(file) = &args.token_file {
         plan.hidden_files.push(existing("--token-file", file)?);
     }
+    // The next run must not be by a program that the command wrote.
+    plan.read_only_files.extend(std::env::current_exe().and_then(fs::canonicalize).ok());
     plan.hidden_folders = vec![trail.clone(), fs::canonicalize(own.path())?];
     plan.hidden_files.extend(sockets(&fs::read_to_string("/proc/net/unix").unwrap_or_default()));
     Ok(Protected { plan, policy, trail, own, notices })

@@ -61,8 +61,9 @@ fn answer(args: &InsideArgs, run: fn(Control, &[OsString]) -> anyhow::Result<u8>
     match run(control, &args.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            if report.and_then(|report| report.send(&Message::Failed(format!("{error:#}")))).is_err() {
-                eprintln!("sluice: {error:#}");
+            // Where nobody listens any more, whoever listened has said why.
+            if let Ok(report) = report {
+                report.send(&Message::Failed(format!("{error:#}"))).ok();
             }
             ExitCode::from(2)
         }

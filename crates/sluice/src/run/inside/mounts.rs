@@ -10,6 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_move,
 };
@@ -186,9 +187,9 @@ fn cover(plan: &Plan) -> anyhow::Result<()> {
             .with_context(|| format!("hide {}", folder.display()))?;
     }
     for file in plan.hidden_files.iter().filter(|file| !is_replaced(file)) {
-        match mount_bind(EMPTY, file).map_err(io::Error::from) {
+        match mount_bind(EMPTY, file) {
             // It went, or this user cannot reach it: nothing to hide.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
             hidden => hidden.with_context(|| format!("hide {}", file.display()))?,
         }
     }
