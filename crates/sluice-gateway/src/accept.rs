@@ -125,8 +125,8 @@ mod tests {
     async fn an_explicit_listener_knows_its_destination() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = socket.local_addr().expect("address");
-        let acceptor =
-            Acceptor::new(Listener::Explicit { listener: socket, host: "API.example.".into(), port: 443 }).expect("listener");
+        let acceptor = Acceptor::new(Listener::Explicit { listener: socket, host: "API.example.".into(), port: 443 })
+            .expect("listener");
         let client = tokio::spawn(TcpStream::connect(address));
         let (stream, _) = acceptor.accept().await.expect("accept");
         let destination = acceptor.destination(&stream).expect("destination");

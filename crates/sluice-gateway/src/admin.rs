@@ -77,7 +77,8 @@ fn ready(shared: &Shared) -> (StatusCode, &'static str, String) {
     if *shared.drain.borrow() {
         problems.push("shutting down".to_owned());
     }
-    let broken = if shared.metrics.policy_broken.get() == 1 { " (the files on disk do not compile; see the log)" } else { "" };
+    let broken =
+        if shared.metrics.policy_broken.get() == 1 { " (the files on disk do not compile; see the log)" } else { "" };
     let text = format!("policy revision {}{broken}\n{}\n", policy.compiled.revision(), problems.join("\n"));
     (if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, TEXT, text)
 }

@@ -124,7 +124,8 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(path)? {
         let file = entry?.path();
         let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let known = file.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
+        let known =
+            file.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
         if known && !hidden && fs::metadata(&file)?.is_file() {
             files.push(file);
         }

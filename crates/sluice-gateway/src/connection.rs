@@ -70,7 +70,13 @@ impl Connection {
             let (shared, peer) = (self.shared.clone(), self.peer);
             if let Err(closed) = egress::pass(self.shared, self.stream, self.peer, host.clone(), port).await {
                 let destination = format!("{host}:{port}");
-                record(&shared, peer, destination, Closed { code: closed.code, message: closed.message, fix: closed.fix }).await;
+                record(
+                    &shared,
+                    peer,
+                    destination,
+                    Closed { code: closed.code, message: closed.message, fix: closed.fix },
+                )
+                .await;
             }
         } else {
             let closed = unknown(&policy, &host, port);
@@ -97,7 +103,10 @@ impl Connection {
         if let Some(name) = hello.server_name.as_deref().filter(|name| *name != host.as_ref()) {
             let closed = Closed {
                 code: "ServerName",
-                message: format!("the TLS server name {:?} is not the target {host} that this connection goes to", shown(name)),
+                message: format!(
+                    "the TLS server name {:?} is not the target {host} that this connection goes to",
+                    shown(name)
+                ),
                 fix: "Open a connection to each host under its own name (without ECH).".into(),
             };
             return self.close(closed).await;
@@ -107,7 +116,11 @@ impl Connection {
         // request.
         let way = policy.ways.to(&self.shared.dialer, &host, port).filter(|_| policy.target(&host, port).is_some());
         let first = match &way {
-            Some(way) => way.first(&hello.alpn).await.map_err(|error| tracing::warn!(%error, "the target cannot be reached")).ok(),
+            Some(way) => way
+                .first(&hello.alpn)
+                .await
+                .map_err(|error| tracing::warn!(%error, "the target cannot be reached"))
+                .ok(),
             None => None,
         };
         let (alpn, names) = match &first {
@@ -134,7 +147,13 @@ impl Connection {
                     _ => format!("TLS with the client took more than {} seconds", HANDSHAKE_TIME.as_secs()),
                 };
                 let fix = "Let the client trust the gateway's CA (--ca-out); a kubeconfig that pins certificate-authority-data must name it there.".into();
-                return record(&self.shared, self.peer, format!("{host}:{port}"), Closed { code: "ClientTls", message, fix }).await;
+                return record(
+                    &self.shared,
+                    self.peer,
+                    format!("{host}:{port}"),
+                    Closed { code: "ClientTls", message, fix },
+                )
+                .await;
             }
         };
         Metrics::count(&self.shared.metrics.connections, "target");
@@ -174,7 +193,9 @@ impl Connection {
         /// A client that waits for the server to speak is not waited for.
         const PATIENCE: Duration = Duration::from_millis(500);
         match tokio::time::timeout(PATIENCE, first(&mut self.stream)).await {
-            Ok(Ok(First::Other(bytes))) if bytes.first().is_some_and(u8::is_ascii_uppercase) => self.answer(closed).await,
+            Ok(Ok(First::Other(bytes))) if bytes.first().is_some_and(u8::is_ascii_uppercase) => {
+                self.answer(closed).await
+            }
             Ok(Ok(First::Tls(Hello { server_name: Some(name), .. }))) => {
                 let message = format!("{} (TLS server name {:?})", closed.message, shown(&name));
                 self.close(Closed { message, ..closed }).await;
@@ -217,7 +238,8 @@ fn unknown(policy: &Policy, host: &str, port: u16) -> Closed {
         None => Closed {
             code: sluice_policy::code::NO_TARGET,
             message: format!("no target and no allowed egress of the policy is {host}:{port}"),
-            fix: "Name it under spec.targets or spec.egress.allow of a GatewayPolicy that selects this workload.".into(),
+            fix: "Name it under spec.targets or spec.egress.allow of a GatewayPolicy that selects this workload."
+                .into(),
         },
     }
 }

@@ -71,17 +71,22 @@ impl Refused {
                 format!("more than {per_minute} commands in a minute"),
                 "Slow down, or raise limits.commandsPerMinute in the policy.".into(),
             ),
-            Self::Busy => ("there is no room for one more request body".into(), "Send it again in a few seconds.".into()),
+            Self::Busy => {
+                ("there is no room for one more request body".into(), "Send it again in a few seconds.".into())
+            }
             Self::BodyLost(why) => (format!("the request body cannot be read: {why}"), "Send it again.".into()),
             Self::BodyLate => (
                 format!("nothing of the request body came for {} seconds", crate::session::BODY_PAUSE.as_secs()),
                 "Send it again.".into(),
             ),
-            Self::Unrecorded(error) => {
-                (format!("the command cannot be recorded: {error}"), "Nothing is forwarded until the trail takes records.".into())
-            }
+            Self::Unrecorded(error) => (
+                format!("the command cannot be recorded: {error}"),
+                "Nothing is forwarded until the trail takes records.".into(),
+            ),
             Self::Upstream(UpstreamError::Dial(error)) => (error.to_string(), error.fix()),
-            Self::Upstream(error) => (error.to_string(), "Whether it was carried out is not known: look before you repeat it.".into()),
+            Self::Upstream(error) => {
+                (error.to_string(), "Whether it was carried out is not known: look before you repeat it.".into())
+            }
             Self::Withheld { why, .. } => (why.clone(), String::new()),
         }
     }

@@ -49,15 +49,19 @@ pub(crate) async fn pass(
     if let Err(error) = shared.trail.append(open, Durability::Process).await {
         shared.trail_refused(&error);
         if strict {
-            return Err(Refused { code: "Unrecorded", message: error.to_string(), fix: "Nothing passes until the trail takes records.".into() });
+            return Err(Refused {
+                code: "Unrecorded",
+                message: error.to_string(),
+                fix: "Nothing passes until the trail takes records.".into(),
+            });
         }
         shared.metrics.unrecorded.inc();
     }
-    let mut upstream = shared
-        .dialer
-        .connect(&host, port)
-        .await
-        .map_err(|error| Refused { code: error.code(), message: error.to_string(), fix: error.fix() })?;
+    let mut upstream = shared.dialer.connect(&host, port).await.map_err(|error| Refused {
+        code: error.code(),
+        message: error.to_string(),
+        fix: error.fix(),
+    })?;
     let started = shared.clock.monotonic();
     let (up, down, error) = match upstream.write_all(&begun).await {
         Ok(()) => match copy_bidirectional(&mut stream, &mut upstream).await {
@@ -73,7 +77,10 @@ pub(crate) async fn pass(
         .with("destination", format!("{host}:{port}"))
         .with("bytesUp", up)
         .with("bytesDown", down)
-        .with("durationMs", u64::try_from(shared.clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX));
+        .with(
+            "durationMs",
+            u64::try_from(shared.clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX),
+        );
     if let Some(error) = error {
         close = close.with("error", error);
     }
@@ -90,7 +97,8 @@ async fn hello(stream: &mut TcpStream, host: &str) -> Result<Option<Vec<u8>>, Re
         message: format!("the client's TLS cannot be read: {error}"),
         fix: "Use TLS 1.2 or 1.3.".into(),
     };
-    let first = tokio::time::timeout(HANDSHAKE_TIME, first(stream)).await.map_err(|_| unreadable("it stopped".into()))?;
+    let first =
+        tokio::time::timeout(HANDSHAKE_TIME, first(stream)).await.map_err(|_| unreadable("it stopped".into()))?;
     match first.map_err(|error| unreadable(error.to_string()))? {
         First::Nothing => Ok(None),
         First::Other(bytes) => Ok(Some(bytes)),

@@ -66,7 +66,8 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "http2-settings"] {
+    for name in ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "http2-settings"]
+    {
         headers.remove(name);
     }
 }
@@ -97,14 +98,18 @@ mod tests {
     #[test]
     fn the_target_is_named_as_the_protocol_does() {
         let head = || {
-            let request = http::Request::get("https://127.0.0.1:9/api?x=1").header("host", "127.0.0.1:9").header(INTENT_HEADER, "y");
+            let request = http::Request::get("https://127.0.0.1:9/api?x=1")
+                .header("host", "127.0.0.1:9")
+                .header(INTENT_HEADER, "y");
             request.body(()).expect("request").into_parts().0
         };
-        let one = outgoing(head(), OutgoingBody::Whole(bytes::Bytes::new()), "api.example:6443", Alpn::Http1, true).expect("h1");
+        let one = outgoing(head(), OutgoingBody::Whole(bytes::Bytes::new()), "api.example:6443", Alpn::Http1, true)
+            .expect("h1");
         assert_eq!(one.head.uri, "/api?x=1");
         assert_eq!(one.head.headers["host"], "api.example:6443");
         assert!(!one.head.headers.contains_key(INTENT_HEADER));
-        let two = outgoing(head(), OutgoingBody::Whole(bytes::Bytes::new()), "api.example", Alpn::Http2, true).expect("h2");
+        let two =
+            outgoing(head(), OutgoingBody::Whole(bytes::Bytes::new()), "api.example", Alpn::Http2, true).expect("h2");
         assert_eq!(two.head.uri, "https://api.example/api?x=1");
         assert!(!two.head.headers.contains_key("host"));
     }

@@ -40,7 +40,9 @@ fn presented(headers: &HeaderMap) -> Result<Option<Secret<String>>, Refusal> {
     if values.next().is_some() {
         return Err(refusal("TokenAmbiguous", "there is more than one Authorization header", "Send one."));
     }
-    let value = value.to_str().map_err(|_| refusal("TokenMalformed", "the Authorization header is not ASCII", "Send `Authorization: Bearer TOKEN`."))?;
+    let value = value.to_str().map_err(|_| {
+        refusal("TokenMalformed", "the Authorization header is not ASCII", "Send `Authorization: Bearer TOKEN`.")
+    })?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(refusal(

@@ -178,8 +178,9 @@ fn options(arguments: Arguments) -> anyhow::Result<GatewayOptions> {
 }
 
 fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .with_context(|| format!("{flag} {address}: cannot listen; take a free port (or 0) and an address of this machine"))
+    TcpListener::bind(address).with_context(|| {
+        format!("{flag} {address}: cannot listen; take a free port (or 0) and an address of this machine")
+    })
 }
 
 fn announce(gateway: &Gateway, json: bool) -> anyhow::Result<()> {
@@ -189,7 +190,8 @@ fn announce(gateway: &Gateway, json: bool) -> anyhow::Result<()> {
         serde_json::to_writer(&mut out, ready)?;
         writeln!(out)?;
     } else {
-        let listen: Vec<String> = ready.listen.iter().map(|(target, address)| format!("{target} at {address}")).collect();
+        let listen: Vec<String> =
+            ready.listen.iter().map(|(target, address)| format!("{target} at {address}")).collect();
         let transparent = ready.transparent.iter().map(SocketAddr::to_string);
         let all: Vec<String> = listen.into_iter().chain(transparent).collect();
         writeln!(out, "ready: {} (policy {}, pid {})", all.join(", "), ready.revision, ready.pid)?;
@@ -254,8 +256,17 @@ mod tests {
     #[test]
     fn listeners_are_read() {
         let listen: Listen = "[::1]:0=api.example:6443".parse().expect("listener");
-        assert_eq!(listen, Listen { address: "[::1]:0".parse().expect("address"), host: "api.example".into(), port: 6443 });
-        for wrong in ["127.0.0.1:0", "x=api.example:443", "127.0.0.1:0=api.example", "127.0.0.1:0=api.example:0", "127.0.0.1:0=https://a:443"] {
+        assert_eq!(
+            listen,
+            Listen { address: "[::1]:0".parse().expect("address"), host: "api.example".into(), port: 6443 }
+        );
+        for wrong in [
+            "127.0.0.1:0",
+            "x=api.example:443",
+            "127.0.0.1:0=api.example",
+            "127.0.0.1:0=api.example:0",
+            "127.0.0.1:0=https://a:443",
+        ] {
             let error = wrong.parse::<Listen>().expect_err(wrong).to_string();
             assert!(error.contains("IP:PORT=HOST:PORT"), "{error}");
         }

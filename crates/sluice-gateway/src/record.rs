@@ -53,10 +53,7 @@ pub(crate) async fn stranger(shared: &Shared, stranger: Stranger<'_>) {
         .with("verdict", audit::Verdict::Deny)
         .with("peer", stranger.peer.to_string())
         .with("destination", stranger.destination)
-        .with(
-            "reason",
-            audit::Reason { code: stranger.code.to_owned(), message: stranger.message, fix: stranger.fix },
-        );
+        .with("reason", audit::Reason { code: stranger.code.to_owned(), message: stranger.message, fix: stranger.fix });
     if let Some(request) = stranger.request {
         record = record.with("request", request);
     }

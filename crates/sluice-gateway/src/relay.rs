@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::{Body, Frame, Incoming};
 use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 

@@ -162,7 +162,8 @@ impl Session {
             Plan::Stream => seen.unread.take().map_or(OutgoingBody::Whole(Bytes::new()), OutgoingBody::Stream),
             Plan::Empty | Plan::Read => OutgoingBody::Whole(whole),
         };
-        self.forward(upstream, permit, running, request, head, body, masks, policy.compiled.limits().response_bytes).await
+        self.forward(upstream, permit, running, request, head, body, masks, policy.compiled.limits().response_bytes)
+            .await
     }
 
     /// Reads what must be read before the decision. The room for it is kept
@@ -180,16 +181,15 @@ impl Session {
             Plan::Empty => 0,
             Plan::Read => kubernetes::body::LIMIT,
         };
-        let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let declared =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if declared.is_some_and(|declared| declared > limit) {
             return Err(over(plan, request).into());
         }
         let room = self.shared.limits.body(declared.unwrap_or(limit)).await.ok_or(Refused::Busy)?;
         let mut bytes = BytesMut::with_capacity(declared.unwrap_or(0));
         loop {
-            let frame = tokio::time::timeout(BODY_PAUSE, body.frame())
-                .await
-                .map_err(|_| Refused::BodyLate)?;
+            let frame = tokio::time::timeout(BODY_PAUSE, body.frame()).await.map_err(|_| Refused::BodyLate)?;
             match frame.transpose().map_err(|error| Refused::BodyLost(error.to_string()))?.map(Frame::into_data) {
                 Some(Ok(data)) if bytes.len() + data.len() > limit => return Err(over(plan, request).into()),
                 Some(Ok(data)) => bytes.extend_from_slice(&data),
@@ -257,7 +257,9 @@ impl Session {
             Ok(outgoing) => outgoing,
             Err(error) => {
                 running.end(End::Failed(format!("not sent: {error}"))).await?;
-                return Err(Reject::bad(format!("the request cannot be passed on: {error}"), "Send a plain path.").into());
+                return Err(
+                    Reject::bad(format!("the request cannot be passed on: {error}"), "Send a plain path.").into()
+                );
             }
         };
         let response = match forward::forward(permit, upstream, outgoing).await {
@@ -270,10 +272,12 @@ impl Session {
         failpoint!("gateway.after_forward");
 
         let (mut head, body) = response.into_parts();
-        let upstream_id = head.headers.get("audit-id").and_then(|id| id.to_str().ok()).map(|id| id.chars().take(128).collect());
+        let upstream_id =
+            head.headers.get("audit-id").and_then(|id| id.to_str().ok()).map(|id| id.chars().take(128).collect());
         running.answered(head.status, upstream_id);
         forward::strip_hop_by_hop(&mut head.headers);
-        let reading = if masks { kubernetes::accept::reading(request, head.status, &head.headers) } else { Reading::Untouched };
+        let reading =
+            if masks { kubernetes::accept::reading(request, head.status, &head.headers) } else { Reading::Untouched };
         let masking = match reading {
             Reading::Untouched => None,
             Reading::Masked => {

@@ -95,7 +95,10 @@ pub(crate) fn warnings(compiled: &Compiled, shared: &Shared) -> Vec<String> {
         warnings.push("no policy selects this workload: every command is denied".into());
     }
     for target in compiled.targets().iter().filter(|target| !shared.authority.covers(&target.host)) {
-        warnings.push(format!("target {} ({}) was not there at start: restart the gateway to reach it", target.name, target.host));
+        warnings.push(format!(
+            "target {} ({}) was not there at start: restart the gateway to reach it",
+            target.name, target.host
+        ));
     }
     for warning in &warnings {
         tracing::warn!("{warning}");

@@ -124,7 +124,9 @@ impl Body for Downward {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole { data, trailers: None } => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
+            Self::Whole { data, trailers: None } => {
+                SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
+            }
             Self::Whole { trailers: Some(_), .. } => SizeHint::default(),
             Self::Stream { left: Some(left), .. } => SizeHint::with_exact(*left),
             Self::Stream { left: None, .. } => SizeHint::default(),

@@ -149,7 +149,10 @@ fn request_line(line: &[u8]) -> Result<(), Unreadable> {
     }
     match version {
         b"HTTP/1.1" => Ok(()),
-        _ => Err(Unreadable { status: 505, message: "the version is not HTTP/1.1 (HTTP/2 is negotiated by ALPN)".into() }),
+        _ => Err(Unreadable {
+            status: 505,
+            message: "the version is not HTTP/1.1 (HTTP/2 is negotiated by ALPN)".into(),
+        }),
     }
 }
 
@@ -211,10 +214,8 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Unreadable> {
     if line.first().is_some_and(|&byte| byte == b' ' || byte == b'\t') {
         return Err(Unreadable::bad("a header field is folded over lines (obs-fold)"));
     }
-    let colon = line
-        .iter()
-        .position(|&byte| byte == b':')
-        .ok_or_else(|| Unreadable::bad("a header line has no colon"))?;
+    let colon =
+        line.iter().position(|&byte| byte == b':').ok_or_else(|| Unreadable::bad("a header line has no colon"))?;
     let (name, value) = line.split_at(colon);
     if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
         return Err(Unreadable::bad("a header name has a byte that does not belong there (a space before the colon?)"));
@@ -256,7 +257,10 @@ mod tests {
     fn plain_heads_pass() {
         assert_eq!(judge("GET /api HTTP/1.1\r\nHost: api.example\r\n\r\n"), Ok(Framing::Length(0)));
         assert_eq!(judge("GET / HTTP/1.1\r\nhost:API.example:443\r\n\r\n"), Ok(Framing::Length(0)));
-        assert_eq!(judge("PUT /a HTTP/1.1\r\nHost: api.example\r\nContent-Length: 12\r\n\r\n"), Ok(Framing::Length(12)));
+        assert_eq!(
+            judge("PUT /a HTTP/1.1\r\nHost: api.example\r\nContent-Length: 12\r\n\r\n"),
+            Ok(Framing::Length(12))
+        );
         assert_eq!(
             judge("POST /a HTTP/1.1\r\nHost: api.example\r\nTransfer-Encoding: Chunked \r\n\r\n"),
             Ok(Framing::Chunked)

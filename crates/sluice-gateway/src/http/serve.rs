@@ -26,8 +26,12 @@ pub(crate) type Asked = Result<Request<Incoming>, Unreadable>;
 
 /// Answers the requests of an HTTP/1.1 connection until it ends, or until
 /// `drain` turns true and the request under way is answered.
-pub(crate) async fn http1<T, S, F>(stream: T, authorities: Arc<Authorities>, service: S, mut drain: watch::Receiver<bool>)
-where
+pub(crate) async fn http1<T, S, F>(
+    stream: T,
+    authorities: Arc<Authorities>,
+    service: S,
+    mut drain: watch::Receiver<bool>,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Asked) -> F,
     F: Future<Output = Response<Downward>> + Send,
@@ -88,8 +92,12 @@ pub(crate) async fn linger<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T) {
 
 /// Answers the requests of an HTTP/2 connection until it ends, or until
 /// `drain` turns true and every stream is answered.
-pub(crate) async fn http2<T, S, F>(stream: T, authorities: Arc<Authorities>, service: S, mut drain: watch::Receiver<bool>)
-where
+pub(crate) async fn http2<T, S, F>(
+    stream: T,
+    authorities: Arc<Authorities>,
+    service: S,
+    mut drain: watch::Receiver<bool>,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Asked) -> F,
     F: Future<Output = Response<Downward>> + Send + 'static,

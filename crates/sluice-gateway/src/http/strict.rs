@@ -66,12 +66,18 @@ pub(crate) struct Strict<T> {
 enum State {
     /// Before or in a head, of which `scanned` bytes hold no line end that
     /// ends it.
-    Head { scanned: usize, line: usize },
+    Head {
+        scanned: usize,
+        line: usize,
+    },
     Length(u64),
     ChunkSize,
     Chunk(u64),
     ChunkEnd,
-    Trailer { fields: usize, bytes: usize },
+    Trailer {
+        fields: usize,
+        bytes: usize,
+    },
     /// Nothing more is read, and nothing more comes: not even an end, at which
     /// the library would drop the answer that is being made.
     Refused,
@@ -198,7 +204,8 @@ impl<T> Strict<T> {
             self.deadline = None;
             return Poll::Pending;
         }
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_TIME)));
+        let deadline =
+            self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_TIME)));
         deadline.as_mut().poll(cx)
     }
 }
@@ -224,7 +231,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
                 continue;
             }
             if this.poll_deadline(cx).is_ready() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "a request head did not arrive in time")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "a request head did not arrive in time",
+                )));
             }
             if ready!(read_more(Pin::new(&mut this.inner), cx, &mut this.buffer))? == 0 {
                 this.state = State::Ended;

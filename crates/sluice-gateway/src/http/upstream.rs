@@ -119,10 +119,20 @@ impl<D: Dial> Upstream<D> {
             None => true,
         };
         if dialled {
-            *held = Some(self.connect().await.map_err(|error| Failed { back: None, unprocessed: false, dialled, error })?);
+            *held = Some(self.connect().await.map_err(|error| Failed {
+                back: None,
+                unprocessed: false,
+                dialled,
+                error,
+            })?);
         }
         let Some(sender) = held.as_mut() else {
-            return Err(Failed { back: None, unprocessed: false, dialled, error: UpstreamError::Protocol { offered: self.alpn } });
+            return Err(Failed {
+                back: None,
+                unprocessed: false,
+                dialled,
+                error: UpstreamError::Protocol { offered: self.alpn },
+            });
         };
         // The answer is awaited without the lock.
         let answer = sender.send(request);
@@ -154,9 +164,8 @@ struct Failed {
     error: UpstreamError,
 }
 
-type Answer = std::pin::Pin<
-    Box<dyn Future<Output = Result<Response<Incoming>, (hyper::Error, Option<Request<Upward>>)>> + Send>,
->;
+type Answer =
+    std::pin::Pin<Box<dyn Future<Output = Result<Response<Incoming>, (hyper::Error, Option<Request<Upward>>)>> + Send>>;
 
 impl Sender {
     /// Waits until a request can be sent; false when the connection is gone.

@@ -7,7 +7,9 @@ use crate::world::{LONG, World, of_kind, read_until};
 #[tokio::test(flavor = "multi_thread")]
 async fn an_allowed_request_passes_and_has_two_leaves() {
     let world = World::new().await;
-    let answer = world.ask("GET", "/api/v1/namespaces/dev/pods?limit=5", "X-Sluice-Intent: look around\r\nAccept: a/b\r\n").await;
+    let answer = world
+        .ask("GET", "/api/v1/namespaces/dev/pods?limit=5", "X-Sluice-Intent: look around\r\nAccept: a/b\r\n")
+        .await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert!(answer.ends_with(r#"{"apiVersion":"v1","items":[],"kind":"PodList"}"#), "{answer}");
     let seen = world.server.requests().remove(0);
@@ -58,7 +60,8 @@ async fn nobody_and_strangers_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_masked_and_counted() {
     let world = World::new().await;
-    let answer = world.ask("GET", "/api/v1/namespaces/dev/secrets/db", "Accept: application/vnd.kubernetes.protobuf\r\n").await;
+    let answer =
+        world.ask("GET", "/api/v1/namespaces/dev/secrets/db", "Accept: application/vnd.kubernetes.protobuf\r\n").await;
     assert!(!answer.contains("aHVudGVyMg") && answer.contains("\"password\":"), "{answer}");
     let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
     let body = answer.split_once("\r\n\r\n").expect("a body").1;
@@ -78,9 +81,8 @@ async fn a_policy_edit_changes_the_next_decision() {
     assert!(world.ask("GET", "/api/v1/namespaces/prod/pods", "").await.starts_with("HTTP/1.1 403"));
     std::fs::write(&file, "kind: Nonsense").expect("policy");
     std::fs::write(&file, text.replace("namespaces: [dev]", "namespaces: [dev, prod]")).expect("policy");
-    let allowed = async {
-        while !world.ask("GET", "/api/v1/namespaces/prod/pods", "").await.starts_with("HTTP/1.1 200") {}
-    };
+    let allowed =
+        async { while !world.ask("GET", "/api/v1/namespaces/prod/pods", "").await.starts_with("HTTP/1.1 200") {} };
     tokio::time::timeout(LONG, allowed).await.expect("the edit is taken");
     let leaves = world.leaves().await;
     assert!(of_kind(&leaves, "config").len() >= 2);
@@ -90,7 +92,8 @@ async fn a_policy_edit_changes_the_next_decision() {
 async fn a_broken_policy_leaves_the_last_good_one() {
     let world = World::new().await;
     let mut trail = Vec::new();
-    std::fs::write(world.folder.path().join("policy.yaml"), "apiVersion: sluice.dev/v1alpha1\nkind: GatewayPolicy\n").expect("policy");
+    std::fs::write(world.folder.path().join("policy.yaml"), "apiVersion: sluice.dev/v1alpha1\nkind: GatewayPolicy\n")
+        .expect("policy");
     let refused = async {
         while !trail.iter().any(|leaf: &serde_json::Value| leaf["body"]["taken"] == false) {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -127,7 +130,8 @@ async fn a_server_that_hung_up_is_dialled_again_over_h2() {
     let mut client = world.h2().await;
     for _ in 0..3 {
         let request = world.h2_request("GET", "/api/v1/namespaces/dev/pods");
-        let response = tokio::time::timeout(LONG, client.send_request(request)).await.expect("in time").expect("response");
+        let response =
+            tokio::time::timeout(LONG, client.send_request(request)).await.expect("in time").expect("response");
         assert_eq!(response.status(), 200);
         world.server.hang_up();
     }

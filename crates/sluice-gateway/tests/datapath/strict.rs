@@ -15,8 +15,18 @@ async fn ambiguous_requests_are_refused_and_never_forwarded() {
     let host = format!("Host: {HOST}\r\n");
     let path = "/api/v1/namespaces/dev/pods";
     for (name, bytes, expected) in [
-        ("CL and TE", format!("POST {path} HTTP/1.1\r\n{host}{auth}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "400"),
-        ("two CL", format!("POST {path} HTTP/1.1\r\n{host}{auth}Content-Length: 0\r\nContent-Length: 0\r\n\r\n"), "400"),
+        (
+            "CL and TE",
+            format!(
+                "POST {path} HTTP/1.1\r\n{host}{auth}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            ),
+            "400",
+        ),
+        (
+            "two CL",
+            format!("POST {path} HTTP/1.1\r\n{host}{auth}Content-Length: 0\r\nContent-Length: 0\r\n\r\n"),
+            "400",
+        ),
         ("TE variant", format!("POST {path} HTTP/1.1\r\n{host}{auth}Transfer-Encoding: xchunked\r\n\r\n"), "400"),
         ("TE with space", format!("POST {path} HTTP/1.1\r\n{host}{auth}Transfer-Encoding : chunked\r\n\r\n"), "400"),
         ("obs-fold", format!("GET {path} HTTP/1.1\r\n{host}{auth}X: a\r\n b\r\n\r\n"), "400"),
@@ -45,9 +55,15 @@ async fn ambiguous_requests_are_refused_and_never_forwarded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_chunks_end_the_connection_without_a_forwarded_request() {
     let world = World::new().await;
-    for body in ["5;a=b\r\nhello\r\n0\r\n\r\n", "5\r\nhellooo\r\n0\r\n\r\n", "5\nhello\n0\n\n", "0\r\nContent-Length: 5\r\n\r\n"] {
+    for body in [
+        "5;a=b\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhellooo\r\n0\r\n\r\n",
+        "5\nhello\n0\n\n",
+        "0\r\nContent-Length: 5\r\n\r\n",
+    ] {
         let head = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let answer = world.raw(world.request("POST", "/api/v1/namespaces/dev/pods", &format!("{head}{body}")).as_bytes()).await;
+        let answer =
+            world.raw(world.request("POST", "/api/v1/namespaces/dev/pods", &format!("{head}{body}")).as_bytes()).await;
         assert!(answer.is_empty() || status(&answer) == "400", "{body:?}: {answer}");
     }
     assert!(world.server.requests().is_empty());

@@ -197,11 +197,12 @@ pub(crate) async fn read_until(client: &mut Client, needle: &str) -> String {
 }
 
 async fn tls(address: SocketAddr, roots: rustls::RootCertStore, alpn: &[&[u8]]) -> Client {
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let stream = TcpStream::connect(address).await.expect("connect");
     let name = ServerName::try_from(HOST).expect("name");
@@ -274,7 +275,8 @@ impl Server {
         std::fs::write(folder.join("upstream-ca.pem"), ca.pem()).expect("CA file");
         let issuer = Issuer::from_ca_cert_der(ca.der(), ca_key).expect("issuer");
         let key = KeyPair::generate().expect("key");
-        let leaf = CertificateParams::new(vec![HOST.to_owned()]).expect("names").signed_by(&key, &issuer).expect("leaf");
+        let leaf =
+            CertificateParams::new(vec![HOST.to_owned()]).expect("names").signed_by(&key, &issuer).expect("leaf");
         let mut config =
             rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
                 .with_safe_default_protocol_versions()
@@ -328,7 +330,11 @@ impl Server {
                 let io = TokioIo::new(stream);
                 let serve = async {
                     if h2 {
-                        drop(hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await);
+                        drop(
+                            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                                .serve_connection(io, service)
+                                .await,
+                        );
                     } else {
                         drop(hyper::server::conn::http1::Builder::new().serve_connection(io, service).await);
                     }
@@ -381,7 +387,9 @@ impl Server {
                 }
             }
         });
-        let stream = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx).map(|line| line.map(|line| Ok(Frame::data(line)))));
+        let stream = futures_util::stream::poll_fn(move |cx| {
+            receiver.poll_recv(cx).map(|line| line.map(|line| Ok(Frame::data(line))))
+        });
         BodyExt::boxed(StreamBody::new(stream))
     }
 }

@@ -67,7 +67,12 @@ fn what_is_refused_is_replaced_by_the_sentinel() {
         (format!("\r\nGET /x HTTP/1.1\r\n{HOST}\r\n"), 400),
         (format!("GET /x HTTP/1.1\r\n{HOST}X: {}\r\n\r\n", "y".repeat(MAX_HEAD_BYTES)), 431),
         ("GET /x HTTP/1.1\r\nHost: other\r\n\r\n".to_owned(), 421),
-        (format!("POST /x HTTP/1.1\r\n{HOST}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /y HTTP/1.1\r\n\r\n"), 400),
+        (
+            format!(
+                "POST /x HTTP/1.1\r\n{HOST}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /y HTTP/1.1\r\n\r\n"
+            ),
+            400,
+        ),
     ] {
         let good = pipelined();
         let bytes = [good.as_slice(), bad.as_bytes()].concat();
@@ -80,7 +85,17 @@ fn what_is_refused_is_replaced_by_the_sentinel() {
 
 #[test]
 fn bad_chunk_framing_ends_the_stream() {
-    for body in ["5;x=y\r\nhello\r\n", "5\nhello", "5\r\nhelloo\r\n", "-1\r\n", "0x5\r\nhello\r\n", "\r\n", " 5\r\nhello\r\n", "0\r\nContent-Length: 4\r\n\r\n", "fffffffffffffffff\r\n"] {
+    for body in [
+        "5;x=y\r\nhello\r\n",
+        "5\nhello",
+        "5\r\nhelloo\r\n",
+        "-1\r\n",
+        "0x5\r\nhello\r\n",
+        "\r\n",
+        " 5\r\nhello\r\n",
+        "0\r\nContent-Length: 4\r\n\r\n",
+        "fffffffffffffffff\r\n",
+    ] {
         let bytes = format!("POST /c HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n{body}");
         let (_, end, _) = run(bytes.as_bytes(), vec![4096]);
         assert_eq!(end.expect_err(body).kind(), io::ErrorKind::InvalidData);
