@@ -48,6 +48,25 @@ fn objects_lists_events_and_tables() {
     );
 }
 
+/// Answers of a Kubernetes 1.36.3 API server about Secrets whose values all
+/// contain `hunter2`, and what is shown of them.
+#[test]
+fn golden_answers_of_an_api_server() {
+    let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/answers"));
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        seen += 1;
+        let (out, values) = masked(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert!(out == std::fs::read_to_string(path.with_extension("masked")).unwrap(), "{}", path.display());
+        assert!(values > 0 && !out.contains("hunter2") && !out.contains("aHVudGVy"), "{}", path.display());
+    }
+    assert_eq!(seen, 8);
+}
+
 #[test]
 fn the_place_decides_not_the_name() {
     // Below metadata, `data` is a label or a field of managedFields.
