@@ -11,10 +11,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-mask", &["sluice-core"]),
     ("sluice-policy", &["sluice-core"]),
     ("sluice-audit", &["sluice-core"]),
+    ("sluice-k8s", &["sluice-core", "sluice-policy"]),
     ("sluice-gateway", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit"]),
-    ("sluice", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway"]),
+    ("sluice", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway", "sluice-k8s"]),
     ("sluice-testkit", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway"]),
-    ("xtask", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway"]),
+    ("xtask", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway", "sluice-k8s"]),
     ("sluice-e2e", &["sluice-testkit"]),
 ];
 
