@@ -32,9 +32,9 @@ fn decided(body: &Value) -> String {
     let actions: Vec<String> = command["actions"].as_array().into_iter().flatten().map(action).collect();
     let mut said =
         format!("{:<5} {who} {}: {}", text(body, "verdict"), text(&command["target"], "name"), actions.join("; "));
-    if let (policy @ 1.., rule) = (text(&body["rule"], "policy").len(), &body["rule"]) {
-        let policy = text(rule, "policy").get(..policy).unwrap_or_default();
-        said.push_str(&format!(" by {policy}/{}", text(rule, "rule")));
+    let rule = &body["rule"];
+    if !rule.is_null() {
+        said.push_str(&format!(" by {}/{}", text(rule, "policy"), text(rule, "rule")));
     }
     let reason = &body["reason"];
     if !reason.is_null() {

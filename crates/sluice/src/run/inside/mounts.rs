@@ -7,7 +7,7 @@
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context;
 use rustix::io::Errno;
@@ -89,11 +89,27 @@ fn resolver_file() -> anyhow::Result<Option<PathBuf>> {
     match fs::canonicalize(path) {
         Ok(real) => Ok(Some(real)),
         // A link to a file that is not there: systemd's, in an image.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(fs::read_link(path).ok().map(|link| Path::new("/etc").join(link)).filter(|target| is_replaced(target)))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(fs::read_link(path)
+            .ok()
+            .map(|link| lexical(&Path::new("/etc").join(link)))
+            .filter(|target| is_replaced(target))),
         Err(error) => Err(error).context("find /etc/resolv.conf"),
     }
+}
+
+/// `..` taken away without asking the file system, where the path is not.
+fn lexical(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            other => clean.push(other),
+        }
+    }
+    clean
 }
 
 /// A fresh `/run`, with our files and the folders that programs expect.
@@ -108,7 +124,7 @@ fn runtime(plan: &Plan, certificates: &mut File) -> anyhow::Result<()> {
     symlink("/dev/shm", "/run/shm")?;
     if let Some(own) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
         && own.starts_with("/run/user")
-        && own.components().all(|part| !matches!(part, std::path::Component::ParentDir))
+        && own.components().all(|part| part != Component::ParentDir)
     {
         fs::create_dir_all(&own)?;
         fs::set_permissions(&own, Permissions::from_mode(0o700))?;
