@@ -96,7 +96,9 @@ fn check(claims: &[u8]) {
     let claims: Value = serde_json::from_slice(claims).expect("JSON");
     assert_eq!(claims["iss"], ISSUER);
     assert_eq!(claims["tid"], "t");
-    assert!(claims["aud"] == AUDIENCE || claims["aud"].as_array().is_some_and(|several| several.contains(&json!(AUDIENCE))));
+    assert!(
+        claims["aud"] == AUDIENCE || claims["aud"].as_array().is_some_and(|several| several.contains(&json!(AUDIENCE)))
+    );
     assert!(claims["exp"].as_f64().is_some_and(|end| end > (NOW - 61) as f64));
     assert!(claims["oid"].as_str().is_some_and(|id| !id.is_empty()));
 }

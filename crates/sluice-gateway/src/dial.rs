@@ -191,11 +191,15 @@ impl DialError {
             Self::Forbidden { host, .. } => {
                 format!("check who answers for {host}; where the address is meant, say so with --map {host}=IP:PORT")
             }
-            Self::Connect { .. } => "check that the server runs and that a firewall lets the gateway through".to_owned(),
+            Self::Connect { .. } => {
+                "check that the server runs and that a firewall lets the gateway through".to_owned()
+            }
             Self::Tls { unknown_issuer: true, .. } => {
                 "name the server's own CA in caBundleRef: {file: …} of the target or provider".to_owned()
             }
-            Self::Tls { .. } => "check that the port speaks TLS 1.2 or 1.3 and that the certificate is valid".to_owned(),
+            Self::Tls { .. } => {
+                "check that the port speaks TLS 1.2 or 1.3 and that the certificate is valid".to_owned()
+            }
             Self::Name { .. } => "use a name that the server's certificate carries".to_owned(),
         }
     }

@@ -39,10 +39,7 @@ impl FromStr for Map {
 pub(super) fn find(maps: &[Map], host: &str, port: u16) -> Option<SocketAddr> {
     let host = canonical(host);
     let named = || maps.iter().filter(|map| map.host == host);
-    named()
-        .find(|map| map.port == Some(port))
-        .or_else(|| named().find(|map| map.port.is_none()))
-        .map(|map| map.to)
+    named().find(|map| map.port == Some(port)).or_else(|| named().find(|map| map.port.is_none())).map(|map| map.to)
 }
 
 /// `name`, `name:port`, `[v6]`, `[v6]:port`, `v4`, `v4:port`, a bare `v6`.

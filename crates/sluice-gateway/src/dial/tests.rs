@@ -73,9 +73,11 @@ fn mapped(maps: Vec<Map>) -> Dialer {
 async fn a_mapped_name_is_dialled_and_its_certificate_checked() {
     let server = Server::start(&["api.example"], &[b"h2", b"http/1.1"]).await;
     let dialer = mapped(vec![server.map("api.example"), server.map("other.example")]);
-    for (offered, agreed) in
-        [(vec![b"h2".as_slice(), b"http/1.1"], Some(b"h2".to_vec())), (vec![b"http/1.1".as_slice()], Some(b"http/1.1".to_vec())), (vec![], None)]
-    {
+    for (offered, agreed) in [
+        (vec![b"h2".as_slice(), b"http/1.1"], Some(b"h2".to_vec())),
+        (vec![b"http/1.1".as_slice()], Some(b"http/1.1".to_vec())),
+        (vec![], None),
+    ] {
         let stream = dialer.connect_tls("api.example", 443, &server.roots().client(&offered)).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec), agreed);
     }
@@ -213,4 +215,3 @@ async fn name_server(answers: fn(&str, RecordType) -> Vec<&'static str>) -> Sock
     });
     at
 }
-

@@ -25,14 +25,17 @@ pub(super) fn check(provider: &Provider) -> Result<(), ProviderError> {
     match &provider.keys {
         Keys::Discovery => {
             let issuers = provider.issuers.iter().map(|issuer| Url::parse(issuer)).collect::<Result<Vec<_>, _>>();
-            issuers.map_err(|what| wrong("issuers", format!("{what}; keys are discovered at https URLs, else set jwksUri or jwks")))?;
+            issuers.map_err(|what| {
+                wrong("issuers", format!("{what}; keys are discovered at https URLs, else set jwksUri or jwks"))
+            })?;
         }
         Keys::JwksUri(uri) => {
             Url::parse(uri).map_err(|what| wrong("jwksUri", format!("{what}; name the https URL of the key set")))?;
         }
         Keys::Inline(set) => {
-            KeySet::parse(set.as_bytes())
-                .map_err(|what| wrong("jwks", format!("{what}; put in the document that the provider publishes at its jwks_uri")))?;
+            KeySet::parse(set.as_bytes()).map_err(|what| {
+                wrong("jwks", format!("{what}; put in the document that the provider publishes at its jwks_uri"))
+            })?;
         }
     }
     Roots::with_bundle(provider.ca_bundle.as_deref()).map_err(|error| wrong("caBundleRef", error.to_string()))?;

@@ -97,10 +97,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn exchange(dialer: &Dialer, bundle: Option<&Path>, url: &Url, limit: usize) -> Result<Document, String> {
     let tls = Roots::with_bundle(bundle).map_err(|error| error.to_string())?.client(&[b"http/1.1"]);
-    let stream = dialer
-        .connect_tls(&url.host, url.port, &tls)
-        .await
-        .map_err(|error| format!("{error}; {}", error.fix()))?;
+    let stream =
+        dialer.connect_tls(&url.host, url.port, &tls).await.map_err(|error| format!("{error}; {}", error.fix()))?;
     let (mut sender, connection) = http1::Builder::new()
         .max_headers(100)
         .max_buf_size(64 * 1024)
@@ -171,7 +169,9 @@ mod tests {
         assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("idp.example", 8443, "/t/keys?v=2"));
         assert_eq!(Url::parse("https://[::1]/x").unwrap().host, "::1");
         assert_eq!(Url::parse("https://idp.example").unwrap().path, "/");
-        for bad in ["http://idp.example/", "idp.example", "/keys", "https://user@idp.example/", "https:///x", "file:///x", ""] {
+        for bad in
+            ["http://idp.example/", "idp.example", "/keys", "https://user@idp.example/", "https:///x", "file:///x", ""]
+        {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
     }

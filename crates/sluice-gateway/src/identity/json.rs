@@ -79,7 +79,10 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(Strict)?;
             if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("the name {} is there twice", super::refusal::quoted(&name))));
+                return Err(A::Error::custom(format_args!(
+                    "the name {} is there twice",
+                    super::refusal::quoted(&name)
+                )));
             }
             object.insert(name, value);
         }

@@ -65,9 +65,7 @@ impl KeySet {
     /// Whether a key of this name made the signature with this algorithm.
     pub(super) fn verify(&self, id: &str, algorithm: Algorithm, message: &str, signature: &str) -> bool {
         let check = |keys: &Vec<Key>| keys.iter().any(|key| key.verify(algorithm, message, signature));
-        self.keys
-            .get(id)
-            .is_some_and(|keys| self.proven.or_check(id, algorithm, message, signature, || check(keys)))
+        self.keys.get(id).is_some_and(|keys| self.proven.or_check(id, algorithm, message, signature, || check(keys)))
     }
 }
 

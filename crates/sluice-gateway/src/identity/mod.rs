@@ -17,9 +17,9 @@ mod keys;
 mod proven;
 mod refusal;
 mod source;
-mod token;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -166,7 +166,11 @@ impl Known {
         if !keys.verify(&token.key_id, token.algorithm, token.message, token.signature) {
             return Err(Refusal::new(
                 refusal::SIGNATURE,
-                format!("the signature is not by key {} of identity provider {}", quoted(&token.key_id), self.provider.name),
+                format!(
+                    "the signature is not by key {} of identity provider {}",
+                    quoted(&token.key_id),
+                    self.provider.name
+                ),
                 "send the token as the provider issued it",
             ));
         }

@@ -49,8 +49,21 @@ pub(super) const UNAVAILABLE: &str = "ProviderUnavailable";
 
 /// Every code that this module refuses with.
 pub const CODES: [&str; 15] = [
-    TOO_LARGE, MALFORMED, ALGORITHM, HEADER, KEY_UNKNOWN, SIGNATURE, ISSUER, AUDIENCE, TENANT, EXPIRED, NOT_YET,
-    CLAIM_MISSING, CLAIM_MALFORMED, OVERAGE, UNAVAILABLE,
+    TOO_LARGE,
+    MALFORMED,
+    ALGORITHM,
+    HEADER,
+    KEY_UNKNOWN,
+    SIGNATURE,
+    ISSUER,
+    AUDIENCE,
+    TENANT,
+    EXPIRED,
+    NOT_YET,
+    CLAIM_MISSING,
+    CLAIM_MALFORMED,
+    OVERAGE,
+    UNAVAILABLE,
 ];
 
 /// A value as messages show it: quoted, escaped, at most 120 characters.

@@ -108,7 +108,8 @@ impl Source {
         if kept.keys.has(id) {
             return Ok(kept.keys.clone());
         }
-        let why = if problem.is_empty() { String::new() } else { format!(" (its keys could not be read again: {problem})") };
+        let why =
+            if problem.is_empty() { String::new() } else { format!(" (its keys could not be read again: {problem})") };
         Err(Refusal::new(
             refusal::KEY_UNKNOWN,
             format!("kid {} is no key of the identity provider{why}", quoted(id)),
@@ -154,7 +155,11 @@ impl Source {
                 tracing::warn!(problem = %why, "the identity provider's keys cannot be read");
                 if let Some(kept) = self.keys.load_full() {
                     let recheck_at = kept.recheck_at.max(self.now() + RETRY_STALE);
-                    self.keys.store(Some(Arc::new(Kept { keys: kept.keys.clone(), recheck_at, ends_at: kept.ends_at })));
+                    self.keys.store(Some(Arc::new(Kept {
+                        keys: kept.keys.clone(),
+                        recheck_at,
+                        ends_at: kept.ends_at,
+                    })));
                 }
                 self.problem.store(Arc::new(why));
             }
@@ -183,7 +188,9 @@ impl Source {
             Some(found) if found == issuer => {}
             found => {
                 let found = found.map_or("absent".to_owned(), quoted);
-                return Err(format!("the document at {url} is of another issuer: issuer is {found}, policy has {issuer:?}"));
+                return Err(format!(
+                    "the document at {url} is of another issuer: issuer is {found}, policy has {issuer:?}"
+                ));
             }
         }
         text("jwks_uri").map(str::to_owned).ok_or_else(|| format!("the document at {url} has no jwks_uri"))

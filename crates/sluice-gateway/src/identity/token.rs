@@ -69,9 +69,8 @@ const MAX_KEY_ID: usize = 256;
 const REFUSED_MEMBERS: [&str; 8] = ["crit", "jku", "jwk", "x5u", "x5c", "b64", "enc", "zip"];
 
 fn part(name: &str, text: &str) -> Result<Map<String, Value>, Refusal> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| malformed(&format!("its {name} is not base64url without padding")))?;
+    let bytes =
+        URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed(&format!("its {name} is not base64url without padding")))?;
     json::object(&bytes).map_err(|why| malformed(&format!("its {name} is not sound JSON: {why}")))
 }
 

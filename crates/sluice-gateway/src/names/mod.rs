@@ -217,10 +217,7 @@ fn canonical(name: &str) -> Option<String> {
 fn synthetic(index: u32) -> Synthetic {
     let [a, b, c, d] = PREFIX_V6;
     let [high, low] = [(index >> 16) as u16, (index & 0xffff) as u16];
-    Synthetic {
-        v4: Ipv4Addr::from(u32::from(PREFIX_V4) + index),
-        v6: Ipv6Addr::new(a, b, c, d, 0, 0, high, low),
-    }
+    Synthetic { v4: Ipv4Addr::from(u32::from(PREFIX_V4) + index), v6: Ipv6Addr::new(a, b, c, d, 0, 0, high, low) }
 }
 
 /// The number of a synthetic address.

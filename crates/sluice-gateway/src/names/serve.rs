@@ -19,7 +19,11 @@ impl Names {
     ///
     /// # Errors
     /// A socket cannot be used at all.
-    pub async fn serve(self: Arc<Self>, udp: std::net::UdpSocket, tcp: std::net::TcpListener) -> io::Result<Infallible> {
+    pub async fn serve(
+        self: Arc<Self>,
+        udp: std::net::UdpSocket,
+        tcp: std::net::TcpListener,
+    ) -> io::Result<Infallible> {
         udp.set_nonblocking(true)?;
         tcp.set_nonblocking(true)?;
         let udp = UdpSocket::from_std(udp)?;

@@ -118,7 +118,9 @@ fn a_question_in_any_case_is_answered_as_it_was_asked() {
 #[test]
 fn everything_but_addresses_is_empty() {
     let bench = Bench::new(&["api.example"], &["*.pypi.example"]);
-    for kind in [RecordType::TXT, RecordType::HTTPS, RecordType::SVCB, RecordType::MX, RecordType::ANY, RecordType::CNAME] {
+    for kind in
+        [RecordType::TXT, RecordType::HTTPS, RecordType::SVCB, RecordType::MX, RecordType::ANY, RecordType::CNAME]
+    {
         for name in ["api.example.", "files.pypi.example."] {
             let answer = bench.ask(name, kind);
             assert_eq!((code(&answer), answer.answers.len()), (ResponseCode::NoError, 0), "{name} {kind}");
@@ -131,8 +133,15 @@ fn everything_but_addresses_is_empty() {
 fn a_name_that_policy_does_not_have_does_not_exist() {
     let bench = Bench::new(&["api.example"], &["*.pypi.example"]);
     let names = [
-        "example.", "x.api.example.", "api.example.evil.", "pypi.example.", "xpypi.example.", "localhost.", ".",
-        "api.example.default.svc.cluster.local.", "1.0.18.198.in-addr.arpa.",
+        "example.",
+        "x.api.example.",
+        "api.example.evil.",
+        "pypi.example.",
+        "xpypi.example.",
+        "localhost.",
+        ".",
+        "api.example.default.svc.cluster.local.",
+        "1.0.18.198.in-addr.arpa.",
     ];
     for name in names {
         for kind in [RecordType::A, RecordType::TXT] {
@@ -181,8 +190,17 @@ fn an_address_belongs_to_one_name_for_good() {
 fn foreign_addresses_stand_for_nothing() {
     let bench = Bench::new(&["a.example"], &[]);
     for address in [
-        "198.18.0.0", "198.18.0.2", "198.19.255.255", "198.20.0.1", "10.0.0.1", "0.0.0.1", "::1",
-        "fd5f:736c:7569:6365::", "fd5f:736c:7569:6365::2", "fd5f:736c:7569:6365:1::1", "fd5f:736c:7569:6366::1",
+        "198.18.0.0",
+        "198.18.0.2",
+        "198.19.255.255",
+        "198.20.0.1",
+        "10.0.0.1",
+        "0.0.0.1",
+        "::1",
+        "fd5f:736c:7569:6365::",
+        "fd5f:736c:7569:6365::2",
+        "fd5f:736c:7569:6365:1::1",
+        "fd5f:736c:7569:6366::1",
     ] {
         assert_eq!(bench.names.host(address.parse().unwrap()), None, "{address}");
     }
@@ -216,7 +234,11 @@ fn what_cannot_be_read_is_a_format_error_or_nothing() {
 
     let format_error = |packet: &[u8], what: &str| {
         let answer = bench.raw(packet).unwrap_or_else(|| panic!("{what}: no answer"));
-        assert_eq!((code(&answer), answer.metadata.id, answer.queries.len()), (ResponseCode::FormErr, 0x1234, 0), "{what}");
+        assert_eq!(
+            (code(&answer), answer.metadata.id, answer.queries.len()),
+            (ResponseCode::FormErr, 0x1234, 0),
+            "{what}"
+        );
     };
     for length in 12..good.len() {
         format_error(&good[..length], "cut off");

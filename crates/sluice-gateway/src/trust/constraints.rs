@@ -37,9 +37,9 @@ impl Constraints {
             return self.addresses.contains(&address);
         }
         let Some(name) = canonical(host.strip_prefix("*.").unwrap_or(host)) else { return false };
-        self.names.iter().any(|above| {
-            name.strip_suffix(above.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        })
+        self.names
+            .iter()
+            .any(|above| name.strip_suffix(above.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
     }
 
     /// As the extension says it. A kind of name that is absent from the
@@ -98,9 +98,19 @@ mod tests {
         for inside in ["api.example", "Api.Example.", "x.api.example", "*.api.example", "10.0.0.1", "fd00:0::1"] {
             assert!(constraints.cover(inside), "{inside}");
         }
-        for outside in
-            ["example", "xapi.example", "api.example.org", "*.example", "10.0.0.2", "::1", "", "*", ".", "bad name", "a..b"]
-        {
+        for outside in [
+            "example",
+            "xapi.example",
+            "api.example.org",
+            "*.example",
+            "10.0.0.2",
+            "::1",
+            "",
+            "*",
+            ".",
+            "bad name",
+            "a..b",
+        ] {
             assert!(!constraints.cover(outside), "{outside}");
         }
         assert_eq!(Constraints::from_lines(&constraints.to_lines()), constraints);

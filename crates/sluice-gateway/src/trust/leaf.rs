@@ -83,7 +83,8 @@ pub(super) fn set_validity(params: &mut CertificateParams, now: Timestamp, life:
 pub(super) fn valid_for(certificate: &CertificateDer<'_>, now: Timestamp, longer: Duration) -> bool {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
     let validity = parsed.validity();
-    validity.not_before.timestamp() <= now.as_second() && after(now, longer).as_second() < validity.not_after.timestamp()
+    validity.not_before.timestamp() <= now.as_second()
+        && after(now, longer).as_second() < validity.not_after.timestamp()
 }
 
 /// A random serial number: 16 bytes, positive (RFC 5280 4.1.2.2).

@@ -45,7 +45,8 @@ fn a_client_believes_a_leaf_for_its_names_and_for_no_other() {
     let clock = clock();
     let authority = authority(&["api.example", "10.0.0.1", "fd00::1"], None, &clock);
     let upstream =
-        ["x.api.example", "*.api.example", "10.0.0.1", "kubernetes", "other.example", "10.9.9.9", "not a name"].map(str::to_owned);
+        ["x.api.example", "*.api.example", "10.0.0.1", "kubernetes", "other.example", "10.9.9.9", "not a name"]
+            .map(str::to_owned);
     let leaf = authority.leaf("API.example", &upstream).unwrap();
     let ca = authority.certificate_der();
     for name in ["api.example", "x.api.example", "y.api.example", "10.0.0.1"] {
@@ -75,7 +76,11 @@ fn a_host_outside_gets_no_leaf() {
 fn the_constraints_bind_even_who_has_the_key() {
     let clock = clock();
     for (hosts, inside, outside) in [
-        (vec!["api.example", "10.0.0.1"], vec!["api.example", "10.0.0.1"], vec!["other.example", "10.0.0.2", "fd00::1"]),
+        (
+            vec!["api.example", "10.0.0.1"],
+            vec!["api.example", "10.0.0.1"],
+            vec!["other.example", "10.0.0.2", "fd00::1"],
+        ),
         (vec!["api.example"], vec!["api.example"], vec!["other.example", "10.0.0.1", "fd00::1"]),
         (vec!["10.0.0.1"], vec!["10.0.0.1"], vec!["api.example", "fd00::1"]),
         (vec![], vec![], vec!["api.example", "10.0.0.1", "fd00::1"]),

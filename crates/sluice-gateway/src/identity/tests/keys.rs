@@ -252,7 +252,8 @@ async fn keys_for_other_uses_are_left_out() {
 
 #[tokio::test]
 async fn keys_can_be_at_a_url_or_in_the_policy() {
-    let at_url = Bench::with(|provider| provider.keys = Keys::JwksUri("https://login.example/t1/keys".to_owned())).await;
+    let at_url =
+        Bench::with(|provider| provider.keys = Keys::JwksUri("https://login.example/t1/keys".to_owned())).await;
     at_url.set(DISCOVERY, Page { status: 500, headers: String::new(), body: Vec::new() });
     at_url.identify(&good().sign(first_key())).await.unwrap();
 
@@ -295,10 +296,13 @@ async fn keys_are_fetched_ahead_when_asked_to() {
 #[tokio::test]
 async fn a_provider_that_can_never_vouch_is_named() {
     let bench = Bench::start().await;
-    let cases: [(&str, fn(&mut Provider)); 6] = [
+    type Case = (&'static str, fn(&mut Provider));
+    let cases: [Case; 6] = [
         ("spec.algorithms: \"HS256\"", |provider| provider.algorithms.push("HS256".to_owned())),
         ("spec.algorithms: \"none\"", |provider| provider.algorithms = vec!["none".to_owned()]),
-        ("spec.issuers: \"http://login.example\"", |provider| provider.issuers = vec!["http://login.example".to_owned()]),
+        ("spec.issuers: \"http://login.example\"", |provider| {
+            provider.issuers = vec!["http://login.example".to_owned()]
+        }),
         ("spec.jwksUri: \"ftp://x/\"", |provider| provider.keys = Keys::JwksUri("ftp://x/".to_owned())),
         ("spec.jwks: ", |provider| provider.keys = Keys::Inline("{}".to_owned())),
         ("spec.caBundleRef: ", |provider| provider.ca_bundle = Some("/nonexistent/ca.pem".into())),

@@ -90,8 +90,16 @@ async fn foreign_claims_are_refused() {
         ("groups in an object", "ClaimMalformed", good().claim("groups", json!({"developers": true}))),
         ("a role that is a number", "ClaimMalformed", good().claim("roles", json!([7]))),
         ("a user that is a list", "ClaimMalformed", good().claim("upn", json!(["admin"]))),
-        ("groups elsewhere", "GroupsOverage", good().claim("groups", Value::Null).claim("_claim_names", json!({"groups": "src1"}))),
-        ("some groups here, the rest elsewhere", "GroupsOverage", good().claim("_claim_names", json!({"groups": "src1"}))),
+        (
+            "groups elsewhere",
+            "GroupsOverage",
+            good().claim("groups", Value::Null).claim("_claim_names", json!({"groups": "src1"})),
+        ),
+        (
+            "some groups here, the rest elsewhere",
+            "GroupsOverage",
+            good().claim("_claim_names", json!({"groups": "src1"})),
+        ),
         ("roles elsewhere", "GroupsOverage", good().claim("_claim_names", json!({"roles": "src1"}))),
         ("hasgroups", "GroupsOverage", good().claim("groups", Value::Null).claim("hasgroups", json!(true))),
         ("hasgroups as text", "GroupsOverage", good().claim("hasgroups", json!("true"))),
@@ -207,7 +215,11 @@ async fn what_is_no_token_is_refused() {
         ("an algorithm twice", "TokenMalformed", sign(&header.replacen('{', r#"{"alg":"none","#, 1), &claims)),
         ("an escaped name twice", "TokenMalformed", sign(&header, &claims.replacen('{', r#"{"\u006fid":"admin","#, 1))),
         ("claims that nest without end", "TokenMalformed", sign(&header, &deep)),
-        ("claims that are no UTF-8", "TokenMalformed", format!("{}.{}.AAAA", URL_SAFE_NO_PAD.encode(&header), URL_SAFE_NO_PAD.encode([b'{', 0xff, b'}']))),
+        (
+            "claims that are no UTF-8",
+            "TokenMalformed",
+            format!("{}.{}.AAAA", URL_SAFE_NO_PAD.encode(&header), URL_SAFE_NO_PAD.encode([b'{', 0xff, b'}'])),
+        ),
         ("a megabyte", "TokenTooLarge", "a".repeat(1024 * 1024)),
         ("one byte too many", "TokenTooLarge", "a".repeat(16 * 1024 + 1)),
     ] {
@@ -224,9 +236,15 @@ async fn refusals_name_field_value_and_fix() {
     };
     for (draft, parts) in [
         (good().claim("aud", json!("other")), vec!["aud", "\"other\"", AUDIENCE, "audiences of the target"]),
-        (good().claim("iss", json!("https://x.example")), vec!["iss", "\"https://x.example\"", ISSUER, "identity provider"]),
+        (
+            good().claim("iss", json!("https://x.example")),
+            vec!["iss", "\"https://x.example\"", ISSUER, "identity provider"],
+        ),
         (good().claim("tid", json!("t2")), vec!["tid", "\"t2\"", "entra", "tenant"]),
-        (good().claim("exp", json!(NOW - 3600)), vec!["exp", "2026-12-01T03:00:00Z", "2026-12-01T04:00:00Z", "log in again"]),
+        (
+            good().claim("exp", json!(NOW - 3600)),
+            vec!["exp", "2026-12-01T03:00:00Z", "2026-12-01T04:00:00Z", "log in again"],
+        ),
         (good().header("alg", json!("ES256")), vec!["alg", "ES256", "RS256", "algorithms"]),
         (good().header("kid", json!("gone")), vec!["kid", "\"gone\"", "log in again"]),
         (good().claim("oid", Value::Null), vec!["oid", "claims.subject", "entra"]),

@@ -65,7 +65,9 @@ impl Key {
                 let point = key.public_key().as_ref();
                 json!({"kty": "EC", "crv": "P-256", "kid": id, "x": b64(&point[1..33]), "y": b64(&point[33..])})
             }
-            Self::Ed25519(key) => json!({"kty": "OKP", "crv": "Ed25519", "kid": id, "x": b64(key.public_key().as_ref())}),
+            Self::Ed25519(key) => {
+                json!({"kty": "OKP", "crv": "Ed25519", "kid": id, "x": b64(key.public_key().as_ref())})
+            }
         }
     }
 
@@ -179,7 +181,11 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn json(value: &Value) -> Self {
-        Self { status: 200, headers: "content-type: application/json\r\n".to_owned(), body: value.to_string().into_bytes() }
+        Self {
+            status: 200,
+            headers: "content-type: application/json\r\n".to_owned(),
+            body: value.to_string().into_bytes(),
+        }
     }
 }
 
