@@ -33,7 +33,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             tasks.spawn(async move {
                 for _ in 0..commands / writers {
                     let record = Record::new(sluice_audit::Kind::Intent)
-                        .with("command", serde_json::json!({ "subject": { "id": writer }, "target": { "name": "aks" } }))
+                        .with(
+                            "command",
+                            serde_json::json!({ "subject": { "id": writer }, "target": { "name": "aks" } }),
+                        )
                         .with("verdict", "allow");
                     let open = trail.intent(record, durability).await?;
                     let done = Outcome { outcome: "done".into(), status: Some(200), ..Outcome::default() };
@@ -48,7 +51,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let took = start.elapsed().as_secs_f64();
         let records = trail.status().records;
         trail.end().await?;
-        println!("{records} records in {took:.2} s: {:.0} a second ({durability:?}, {writers} writers)", records as f64 / took);
+        println!(
+            "{records} records in {took:.2} s: {:.0} a second ({durability:?}, {writers} writers)",
+            records as f64 / took
+        );
         Ok::<(), Box<dyn std::error::Error>>(())
     })?;
     let start = Instant::now();

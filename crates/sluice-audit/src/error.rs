@@ -79,7 +79,9 @@ pub enum TrailError {
         fix: String,
     },
     /// The trail was ended.
-    #[error("trail folder {folder}: the trail has ended; fix: nothing is recorded after the end, start the gateway again")]
+    #[error(
+        "trail folder {folder}: the trail has ended; fix: nothing is recorded after the end, start the gateway again"
+    )]
     Ended {
         /// The trail's folder.
         folder: PathBuf,

@@ -151,8 +151,15 @@ pub(crate) fn frame_len(payload: usize, beside: usize) -> u64 {
 /// What a file of the folder is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Named {
-    Segment { ordinal: u64, epoch: Uuid, number: u64 },
-    PublicKey { ordinal: u64, epoch: Uuid },
+    Segment {
+        ordinal: u64,
+        epoch: Uuid,
+        number: u64,
+    },
+    PublicKey {
+        ordinal: u64,
+        epoch: Uuid,
+    },
     /// A file that was being made.
     Unfinished,
     /// Not ours.
@@ -218,8 +225,7 @@ mod tests {
 
     #[test]
     fn headers_come_back_and_every_flip_is_found() {
-        let header =
-            SegmentHeader { epoch: Uuid::from_u128(7), ordinal: 1, number: 2, first: 3, prev: Hash([9; 32]) };
+        let header = SegmentHeader { epoch: Uuid::from_u128(7), ordinal: 1, number: 2, first: 3, prev: Hash([9; 32]) };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::parse(&bytes), Ok(header));
         for at in 0..bytes.len() {
@@ -233,8 +239,7 @@ mod tests {
     /// too.
     #[test]
     fn the_bytes_of_a_header_and_of_a_frame_are_these() {
-        let header =
-            SegmentHeader { epoch: Uuid::from_u128(7), ordinal: 1, number: 2, first: 3, prev: Hash([9; 32]) };
+        let header = SegmentHeader { epoch: Uuid::from_u128(7), ordinal: 1, number: 2, first: 3, prev: Hash([9; 32]) };
         let expected = "736c756963652d3100000000000000000000000000000007000000000000000100000000000000020000000000000003090909090909090909090909090909090909090909090909090909090909090900000000000000000000000000000000000000000000000000000000000000000000000000000000000000007b02453f";
         assert_eq!(hex::encode(header.encode()), expected);
         let mut frame = Vec::new();

@@ -63,8 +63,12 @@ mod tests {
     #[test]
     fn a_head_comes_back_and_no_other_spelling_does() {
         let key = SigningKey::from_seed(&[5; 32]);
-        let head =
-            Head { epoch: Uuid::from_u128(1), sequence: 9, hash: Hash([3; 32]), at: "2026-12-01T00:00:00Z".parse().unwrap() };
+        let head = Head {
+            epoch: Uuid::from_u128(1),
+            sequence: 9,
+            hash: Hash([3; 32]),
+            at: "2026-12-01T00:00:00Z".parse().unwrap(),
+        };
         let bytes = head.sign(&key);
         let (read, signature) = Head::parse(&bytes).unwrap();
         assert_eq!(read, head);

@@ -217,7 +217,10 @@ mod tests {
             "\"sequence\":42,\"v\":1}"
         );
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
-        assert_eq!(Hash::of_leaf(&bytes).to_string(), "9483ece732936c03b1656fff30920c353ef2c37641cd22fa864c0452f5ffefe5");
+        assert_eq!(
+            Hash::of_leaf(&bytes).to_string(),
+            "9483ece732936c03b1656fff30920c353ef2c37641cd22fa864c0452f5ffefe5"
+        );
     }
 
     #[test]

@@ -99,7 +99,12 @@ impl Reader {
     }
 
     fn unlistable(&self, error: &std::io::Error) -> Problem {
-        Problem { file: self.folder.clone(), offset: 0, sequence: 0, why: format!("the folder cannot be listed: {error}") }
+        Problem {
+            file: self.folder.clone(),
+            offset: 0,
+            sequence: 0,
+            why: format!("the folder cannot be listed: {error}"),
+        }
     }
 
     fn step(&mut self) -> Option<Result<Entry, Problem>> {

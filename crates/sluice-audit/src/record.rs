@@ -49,8 +49,8 @@ impl Record {
     /// Adds a field of the body. What cannot be written as JSON is recorded as
     /// `{"unwritable": why}`: a record is never lost for one of its fields.
     pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
-        let value = serde_json::to_value(value)
-            .unwrap_or_else(|error| serde_json::json!({ "unwritable": error.to_string() }));
+        let value =
+            serde_json::to_value(value).unwrap_or_else(|error| serde_json::json!({ "unwritable": error.to_string() }));
         self.body.insert(name.to_owned(), value);
         self
     }

@@ -10,13 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::TrailError;
 use crate::failpoint;
 use crate::format::Named;
-use crate::hash::Hash;
 use crate::key::SigningKey;
 use crate::leaf::{Leaf, Of};
 use crate::record::{Kind, Record, RecordId};
@@ -24,6 +22,10 @@ use crate::scan::{self, Damage, DamageKind, EpochFiles, EpochScan, Item, Listing
 use crate::spool::{Spool, SpoolOptions};
 use crate::trail::{Shared, TrailOptions, unknown_outcome};
 use crate::writer::{SMALLEST_SEGMENT, Writer, WriterParts};
+
+mod body;
+
+pub(crate) use body::{Enrol, Gap, GapPlace, Predecessor};
 
 /// What opening a trail found.
 #[derive(Debug, Clone, Default)]
@@ -99,8 +101,12 @@ pub(crate) fn open(folder: &Path, options: TrailOptions) -> Result<Opened, Trail
             .map_err(|error| TrailError::folder(place, &format!("writing the public key {name}"), &error))?;
     }
     failpoint::hit("recovery.after_key");
-    let mut recovery =
-        Recovery { ordinal, crashed: past.crashed, unknown: past.open.clone(), gaps: Vec::with_capacity(past.gaps.len()) };
+    let mut recovery = Recovery {
+        ordinal,
+        crashed: past.crashed,
+        unknown: past.open.clone(),
+        gaps: Vec::with_capacity(past.gaps.len()),
+    };
     for gap in past.gaps {
         recovery.gaps.push(gap.why.clone());
         writer.write(Record::new(Kind::Gap).with_all(gap))?;
@@ -118,55 +124,6 @@ pub(crate) fn open(folder: &Path, options: TrailOptions) -> Result<Opened, Trail
     trim_all(folder, &past.late_trims)?;
     directory.sync_all().map_err(|error| TrailError::folder(folder, "syncing the folder", &error))?;
     Ok(Opened { writer, shared, recovery })
-}
-
-/// Body of the first leaf of an epoch.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Enrol {
-    /// Which start of the machine.
-    pub(crate) boot: String,
-    pub(crate) format: u64,
-    pub(crate) instance: String,
-    /// Public half of the epoch's key, base64.
-    pub(crate) key: String,
-    pub(crate) ordinal: u64,
-    /// Newest good leaf of the epoch before.
-    pub(crate) predecessor: Option<Predecessor>,
-    pub(crate) version: String,
-    pub(crate) workload: sluice_core::Workload,
-}
-
-/// Names the newest good leaf of the newest epoch that has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Predecessor {
-    pub(crate) epoch: Uuid,
-    pub(crate) hash: Hash,
-    pub(crate) ordinal: u64,
-    pub(crate) sequence: u64,
-}
-
-/// Body of a gap.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Gap {
-    pub(crate) epoch: Uuid,
-    pub(crate) ordinal: u64,
-    /// Where the damage begins; `None`: the whole epoch is missing.
-    pub(crate) place: Option<GapPlace>,
-    /// `torn`, `changed` or `missing`.
-    pub(crate) what: String,
-    pub(crate) why: String,
-}
-
-/// What is left out, byte for byte: the segment from the offset on, and all
-/// later segments of the epoch, without the zeros that each ends with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct GapPlace {
-    pub(crate) bytes: u64,
-    pub(crate) offset: u64,
-    pub(crate) segment: u64,
-    /// Of the leaf that should stand there.
-    pub(crate) sequence: u64,
-    pub(crate) sha256: Hash,
 }
 
 /// What earlier epochs left.
@@ -392,7 +349,8 @@ fn enrolled(folder: &Path, key_folder: Option<&Path>) -> Result<Vec<(u64, Uuid)>
     }
     for place in [Some(folder), key_folder].into_iter().flatten() {
         let listing = Listing::read(place).map_err(|error| TrailError::folder(place, "listing it", &error))?;
-        enrolled.extend(listing.epochs.into_iter().filter(|(_, files)| files.public_key.is_some()).map(|(name, _)| name));
+        enrolled
+            .extend(listing.epochs.into_iter().filter(|(_, files)| files.public_key.is_some()).map(|(name, _)| name));
     }
     enrolled.sort_unstable();
     enrolled.dedup();
@@ -412,7 +370,8 @@ fn publish(folder: &Path, name: &str, text: &str) -> std::io::Result<()> {
 
 fn trim_all(folder: &Path, trims: &[(PathBuf, u64)]) -> Result<(), TrailError> {
     for (path, len) in trims {
-        trim(path, *len).map_err(|error| TrailError::folder(folder, &format!("trimming {}", path.display()), &error))?;
+        trim(path, *len)
+            .map_err(|error| TrailError::folder(folder, &format!("trimming {}", path.display()), &error))?;
         failpoint::hit("recovery.after_trim");
     }
     Ok(())

@@ -2,13 +2,11 @@
 //! itself, and stops at the first thing that is wrong. Memory is bounded by one
 //! frame, whatever the bytes say.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, Seek, SeekFrom};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use crate::format::{FrameHeader, FrameKind, Named, SegmentHeader};
@@ -17,45 +15,10 @@ use crate::head::Head;
 use crate::leaf::{self, Envelope, Salt};
 use crate::record::{Kind, RecordId};
 
-/// The files of a trail, by epoch.
-#[derive(Debug, Default)]
-pub(crate) struct Listing {
-    /// In the order of the trail.
-    pub(crate) epochs: BTreeMap<(u64, Uuid), EpochFiles>,
-    /// Segments that were being made.
-    pub(crate) unfinished: Vec<PathBuf>,
-    /// Names that are not ours.
-    pub(crate) others: Vec<PathBuf>,
-}
+mod file;
 
-/// The files of an epoch.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct EpochFiles {
-    pub(crate) segments: BTreeMap<u64, PathBuf>,
-    pub(crate) public_key: Option<PathBuf>,
-}
-
-impl Listing {
-    pub(crate) fn read(folder: &Path) -> io::Result<Self> {
-        let mut listing = Self::default();
-        for entry in std::fs::read_dir(folder)? {
-            let entry = entry?;
-            let path = entry.path();
-            let named = entry.file_name().to_str().map_or(Named::Other, Named::parse);
-            match named {
-                Named::Segment { ordinal, epoch, number } => {
-                    listing.epochs.entry((ordinal, epoch)).or_default().segments.insert(number, path);
-                }
-                Named::PublicKey { ordinal, epoch } => {
-                    listing.epochs.entry((ordinal, epoch)).or_default().public_key = Some(path);
-                }
-                Named::Unfinished => listing.unfinished.push(path),
-                Named::Other => listing.others.push(path),
-            }
-        }
-        Ok(listing)
-    }
-}
+pub(crate) use file::{EpochFiles, Listing, Rest, end_of_data, is_locked, rest};
+use file::{fill, open, rest_is_zero};
 
 /// Where something lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,8 +221,7 @@ impl EpochScan {
             return Err(self.damage(at, DamageKind::Changed, &why));
         }
         let offset = SegmentHeader::LEN as u64;
-        self.current =
-            Some(Segment { path: path.clone(), number, file: BufReader::with_capacity(READ, file), offset });
+        self.current = Some(Segment { path: path.clone(), number, file: BufReader::with_capacity(READ, file), offset });
         self.done = number;
         self.end = (number, offset);
         Ok(true)
@@ -283,8 +245,8 @@ impl EpochScan {
             }
         };
         self.buffer.resize(header.len + header.beside, 0);
-        let got_rest = fill(&mut segment.file, &mut self.buffer)
-            .map_err(|error| Stop::Unreadable(segment.path.clone(), error))?;
+        let got_rest =
+            fill(&mut segment.file, &mut self.buffer).map_err(|error| Stop::Unreadable(segment.path.clone(), error))?;
         if got < bytes.len() || got_rest < self.buffer.len() {
             self.buffer.truncate(got_rest);
             let last = self.buffer.last().copied().unwrap_or(1);
@@ -407,121 +369,7 @@ fn no_segment() -> Stop {
     Stop::Unreadable(PathBuf::new(), io::Error::other("no segment is open"))
 }
 
-/// Whether a gateway has the folder open for writing.
-pub(crate) fn is_locked(folder: &Path) -> bool {
-    File::open(folder).is_ok_and(|directory| {
-        rustix::fs::flock(directory, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
-    })
-}
-
-/// Opens a segment and reads its header. Never follows a link and never waits
-/// for a pipe: the folder may come from anybody.
-pub(crate) fn open(path: &Path) -> io::Result<Result<(SegmentHeader, File), &'static str>> {
-    let mut file = regular_file(path)?;
-    let mut bytes = [0; SegmentHeader::LEN];
-    if fill(&mut file, &mut bytes)? < bytes.len() {
-        return Ok(Err("the file ends within the header of the segment"));
-    }
-    Ok(SegmentHeader::parse(&bytes).map(|header| (header, file)))
-}
-
-/// Opens `path` if it is a plain file.
-pub(crate) fn regular_file(path: &Path) -> io::Result<File> {
-    use rustix::fs::{Mode, OFlags};
-    let file = File::from(rustix::fs::open(
-        path,
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a plain file"));
-    }
-    Ok(file)
-}
-
-/// Reads until `buffer` is full or the file ends.
-pub(crate) fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut got = 0;
-    while let Some(rest) = buffer.get_mut(got..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(more) => got += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(got)
-}
-
-fn rest_is_zero(file: &mut impl Read) -> io::Result<bool> {
-    let mut block = vec![0; READ];
-    loop {
-        let got = fill(file, &mut block)?;
-        if block.iter().take(got).any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        if got < block.len() {
-            return Ok(true);
-        }
-    }
-}
-
-/// What lies in the segments of an epoch from a place on, zeros at the end of
-/// each file left out: how many bytes, and their SHA-256. A leaf of kind gap
-/// names damage by it.
-pub(crate) fn rest(files: &EpochFiles, segment: u64, offset: u64) -> Result<Rest, (PathBuf, io::Error)> {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    let mut bytes = 0;
-    for (number, path) in files.segments.range(segment..) {
-        let start = if *number == segment { offset } else { 0 };
-        bytes += digest_file(path, start, &mut context).map_err(|error| (path.clone(), error))?;
-    }
-    Ok(Rest { bytes, sha256: Hash::finish(context) })
-}
-
-/// What [`rest`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rest {
-    pub(crate) bytes: u64,
-    pub(crate) sha256: Hash,
-}
-
-fn digest_file(path: &Path, start: u64, context: &mut aws_lc_rs::digest::Context) -> io::Result<u64> {
-    let end = end_of_data(path, start)?;
-    let mut file = regular_file(path)?;
-    file.seek(SeekFrom::Start(start))?;
-    let mut left = end - start;
-    let mut block = vec![0; READ];
-    while left > 0 {
-        let want = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let got = fill(&mut file, block.get_mut(..want).unwrap_or_default())?;
-        if got == 0 {
-            break;
-        }
-        context.update(block.get(..got).unwrap_or_default());
-        left -= got as u64;
-    }
-    Ok(end - start)
-}
-
-/// Where the zeros at the end of a file begin, but not before `start`.
-pub(crate) fn end_of_data(path: &Path, start: u64) -> io::Result<u64> {
-    let mut file = regular_file(path)?;
-    file.seek(SeekFrom::Start(start))?;
-    let mut block = vec![0; READ];
-    let (mut at, mut end) = (start, start);
-    loop {
-        let got = fill(&mut file, &mut block)?;
-        if let Some(last) = block.iter().take(got).rposition(|byte| *byte != 0) {
-            end = at + last as u64 + 1;
-        }
-        at += got as u64;
-        if got < block.len() {
-            return Ok(end);
-        }
-    }
-}
-
+/// Bytes that are read at once.
 const READ: usize = 256 * 1024;
 /// How often, and how long, a reader waits for a frame that is half written.
 const PATIENCE: u32 = 20;

@@ -110,7 +110,9 @@ impl Spool {
             let trimmed = old.file.set_len(old.offset).and_then(|()| old.file.sync_all());
             self.others += old.offset;
             self.current = Some(segment);
-            trimmed.map_err(|error| TrailError::failed(&self.folder, &format!("closing {}", old.path.display()), &error))?;
+            trimmed.map_err(|error| {
+                TrailError::failed(&self.folder, &format!("closing {}", old.path.display()), &error)
+            })?;
             failpoint::hit("rotate.after_trim");
         } else {
             self.current = Some(segment);
@@ -170,10 +172,9 @@ impl Spool {
                 failpoint::hit(name);
             }
         }
-        segment
-            .file
-            .write_all_at(frames, segment.offset)
-            .map_err(|error| TrailError::failed(&self.folder, &format!("writing {}", segment.path.display()), &error))?;
+        segment.file.write_all_at(frames, segment.offset).map_err(|error| {
+            TrailError::failed(&self.folder, &format!("writing {}", segment.path.display()), &error)
+        })?;
         segment.offset += frames.len() as u64;
         failpoint::hit("after_frame");
         self.is_there()

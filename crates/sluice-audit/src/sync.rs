@@ -2,8 +2,8 @@
 //! sync began are acknowledged by it.
 
 use std::fs::File;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use crate::error::TrailError;

@@ -143,7 +143,11 @@ impl Trail {
     /// The command must not be forwarded.
     pub async fn intent(&self, record: Record, durability: Durability) -> Result<Intent, TrailError> {
         let of = Of { epoch: self.inner.shared.epoch, id: record.id(), sequence: 0 };
-        let token = Intent { inner: self.inner.clone(), receipt: Receipt { id: of.id, sequence: 0, leaf_hash: [0; 32] }, armed: false };
+        let token = Intent {
+            inner: self.inner.clone(),
+            receipt: Receipt { id: of.id, sequence: 0, leaf_hash: [0; 32] },
+            armed: false,
+        };
         let (answer, answered) = oneshot::channel();
         let acknowledgement = Acknowledgement::intent(answer, token);
         self.inner.send(record, durability, Room::Reserving, acknowledgement).await?;

@@ -3,23 +3,28 @@
 //! Memory stays bounded by the number of epochs and one bit a leaf, whatever
 //! the files say; no length in them is believed.
 
+mod bits;
+mod link;
 mod report;
+mod trusted;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::Read;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::format::Named;
 use crate::hash::Hash;
 use crate::key::PublicKey;
 use crate::leaf::{Envelope, Leaf, Salt};
 use crate::record::Kind;
 use crate::recovery::{Enrol, Gap, Predecessor};
 use crate::scan::{self, At, Damage, DamageKind, EpochFiles, EpochScan, Item, Listing, Mode, Stop};
+
+use bits::Bits;
+use link::link;
+use trusted::{Trusted, read_small};
 
 pub use report::{Class, Finding, Report};
 
@@ -98,6 +103,8 @@ struct Epoch {
     ended: bool,
     recovered: bool,
     damage: Option<Damage>,
+    /// Whether the system could not read all of it.
+    unread: bool,
 }
 
 impl Judge {
@@ -124,6 +131,7 @@ impl Judge {
                 ended: false,
                 recovered: false,
                 damage: None,
+                unread: false,
             };
             let mode = if live { Mode::Live } else { Mode::Still };
             let mut scan = EpochScan::new(ordinal, id, files.clone(), mode);
@@ -138,6 +146,7 @@ impl Judge {
                     Err(Stop::Unreadable(path, error)) => {
                         let finding = Finding::of(Class::Unreadable, &path, format!("it cannot be read: {error}"));
                         self.report.find(finding.in_epoch(ordinal, id));
+                        epoch.unread = true;
                         break;
                     }
                 }
@@ -214,10 +223,13 @@ impl Judge {
             return Err((Class::Invalid, "the outcome does not say of which intent".into()));
         };
         let was_open = self.open.get_mut(&of.epoch).is_some_and(|bits| bits.clear(of.sequence));
-        // Of an epoch with damage, or that is missing, intents were not read.
-        let whole = of.epoch == epoch.id || self.epochs.iter().any(|past| past.id == of.epoch && past.damage.is_none());
+        // Of an epoch that is damaged, unreadable or missing, not all intents were
+        // read.
+        let whole = of.epoch == epoch.id
+            || self.epochs.iter().any(|past| past.id == of.epoch && past.damage.is_none() && !past.unread);
         if !was_open && whole {
-            let why = format!("the outcome belongs to record {} of epoch {}, which is no open intent", of.sequence, of.epoch);
+            let why =
+                format!("the outcome belongs to record {} of epoch {}, which is no open intent", of.sequence, of.epoch);
             return Err((Class::Invalid, why));
         }
         #[derive(Deserialize)]
@@ -228,7 +240,8 @@ impl Judge {
         let body: Body = body(bytes).map_err(|why| (Class::Invalid, why))?;
         if body.outcome == "unknown" {
             self.report.unknown += 1;
-            let why = format!("the outcome of intent {} (record {} of epoch {}) is not known", of.id, of.sequence, of.epoch);
+            let why =
+                format!("the outcome of intent {} (record {} of epoch {}) is not known", of.id, of.sequence, of.epoch);
             return Err((Class::Incomplete, why));
         }
         Ok(())
@@ -268,7 +281,11 @@ impl Judge {
             if let [a, b] = pair
                 && a.ordinal == b.ordinal
             {
-                problems.push(about(Class::Diverged, b, format!("epoch {} is there twice, as {} and {}", a.ordinal, a.id, b.id)));
+                problems.push(about(
+                    Class::Diverged,
+                    b,
+                    format!("epoch {} is there twice, as {} and {}", a.ordinal, a.id, b.id),
+                ));
             }
         }
         let by_id: HashMap<Uuid, &Epoch> = self.epochs.iter().map(|epoch| (epoch.id, epoch)).collect();
@@ -292,7 +309,9 @@ impl Judge {
                     (_, Err(error)) => (Class::Unreadable, format!("it cannot be read: {error}")),
                     (Some(key), Ok(text)) if text == key.to_pem().as_bytes() => continue,
                     (Some(_), Ok(_)) => (Class::Invalid, "it is not the public key that the epoch enrolled".into()),
-                    (None, Ok(_)) => (Class::Incomplete, "the epoch of this public key has no readable first record".into()),
+                    (None, Ok(_)) => {
+                        (Class::Incomplete, "the epoch of this public key has no readable first record".into())
+                    }
                 };
                 self.report.find(Finding::of(class, path, why).in_epoch(epoch.ordinal, epoch.id));
             }
@@ -301,7 +320,8 @@ impl Judge {
         for (&(ordinal, id), key) in &trusted.epochs {
             match self.epochs.iter().find(|epoch| epoch.id == id) {
                 None => {
-                    let why = format!("epoch {ordinal} ({id}) is missing: its public key was kept, its records are not here");
+                    let why =
+                        format!("epoch {ordinal} ({id}) is missing: its public key was kept, its records are not here");
                     self.report.find(Finding::of(Class::Incomplete, folder, why).in_epoch(ordinal, id));
                 }
                 Some(epoch) if epoch.key.is_some_and(|enrolled| enrolled != *key) => {
@@ -315,7 +335,8 @@ impl Judge {
 
     /// A head covers its leaf and all before it, of earlier epochs too.
     fn seals(&mut self, trusted: Option<&Trusted>) {
-        let is_trusted = |epoch: &Epoch| epoch.key.is_some_and(|key| trusted.is_none_or(|trusted| trusted.keys.contains(&key)));
+        let is_trusted =
+            |epoch: &Epoch| epoch.key.is_some_and(|key| trusted.is_none_or(|trusted| trusted.keys.contains(&key)));
         let any = self.epochs.iter().any(is_trusted);
         if !any && trusted.is_some() && self.epochs.iter().any(|epoch| epoch.sequence > 0) {
             let why = "no epoch of this trail was made with a key that was given: it is another trail".to_owned();
@@ -338,7 +359,9 @@ impl Judge {
             if epoch.sequence > sealed {
                 let why = match is_trusted(epoch) || trusted.is_none() {
                     true => format!("records {} to {} are not covered by a signed head", sealed + 1, epoch.sequence),
-                    false => format!("records 1 to {} are not covered by a head of a key that was given", epoch.sequence),
+                    false => {
+                        format!("records 1 to {} are not covered by a head of a key that was given", epoch.sequence)
+                    }
                 };
                 problems.push(about(Class::Unsealed, epoch, why).with_sequence(sealed + 1));
             }
@@ -367,7 +390,13 @@ impl Judge {
                     left -= 1;
                     named += 1;
                     let finding = Finding::of(Class::Incomplete, &at.path, "the intent has no outcome".into());
-                    self.report.find(finding.in_epoch(ordinal, id).at(at.offset).with_sequence(envelope.sequence).with_id(envelope.id));
+                    self.report.find(
+                        finding
+                            .in_epoch(ordinal, id)
+                            .at(at.offset)
+                            .with_sequence(envelope.sequence)
+                            .with_id(envelope.id),
+                    );
                 }
             }
         }
@@ -377,42 +406,6 @@ impl Judge {
             self.report.find(Finding::of(Class::Incomplete, Path::new(""), why));
         }
     }
-}
-
-fn link(epoch: &Epoch, before: Option<&Epoch>, by_id: &HashMap<Uuid, &Epoch>) -> Option<Finding> {
-    let Some(named) = epoch.predecessor else {
-        let before = before?;
-        let why = format!("the epoch says that it is the first, but epoch {} is before it", before.ordinal);
-        return Some(about(Class::Diverged, epoch, why));
-    };
-    let Some(past) = by_id.get(&named.epoch) else {
-        let why = format!("epoch {} ({}), which this one follows, is missing", named.ordinal, named.epoch);
-        return Some(about(Class::Incomplete, epoch, why));
-    };
-    if past.damage.is_some() && past.sequence <= named.sequence {
-        return None;
-    }
-    if past.sequence < named.sequence {
-        let why = format!(
-            "records {} to {} were cut off: epoch {} goes on from record {}",
-            past.sequence + 1,
-            named.sequence,
-            epoch.ordinal,
-            named.sequence
-        );
-        return Some(about(Class::Invalid, past, why).with_sequence(past.sequence + 1));
-    }
-    if past.sequence > named.sequence {
-        let why = format!("records after {} were added when epoch {} had begun", named.sequence, epoch.ordinal);
-        return Some(about(Class::Diverged, past, why).with_sequence(named.sequence + 1));
-    }
-    if past.hash != named.hash {
-        let why = format!("record {} is not the one that epoch {} goes on from", past.sequence, epoch.ordinal);
-        return Some(about(Class::Diverged, past, why).with_sequence(past.sequence));
-    }
-    let passed_over = before.filter(|before| before.id != past.id)?;
-    let why = format!("epochs {} and {} both follow epoch {}", passed_over.ordinal, epoch.ordinal, past.ordinal);
-    Some(about(Class::Diverged, epoch, why))
 }
 
 /// The gap that names exactly this damage.
@@ -427,7 +420,8 @@ fn recorded<'a>(gaps: &'a [Gap], epoch: &Epoch, damage: &Damage, files: &EpochFi
 
 fn body<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, String> {
     let leaf: Leaf = serde_json::from_slice(bytes).map_err(|error| format!("the record cannot be read: {error}"))?;
-    serde_json::from_value(Value::Object(leaf.body)).map_err(|error| format!("the body of the record cannot be read: {error}"))
+    serde_json::from_value(Value::Object(leaf.body))
+        .map_err(|error| format!("the body of the record cannot be read: {error}"))
 }
 
 fn found(class: Class, epoch: &Epoch, at: &At, why: String) -> Finding {
@@ -438,103 +432,8 @@ fn about(class: Class, epoch: &Epoch, why: String) -> Finding {
     Finding::of(class, &epoch.file, why).in_epoch(epoch.ordinal, epoch.id)
 }
 
-/// Keys that were kept outside the trail.
-#[derive(Debug, Default)]
-struct Trusted {
-    keys: HashSet<PublicKey>,
-    /// Epochs that there must be, by the names of the files.
-    epochs: BTreeMap<(u64, Uuid), PublicKey>,
-}
-
-impl Trusted {
-    fn read(path: &Path) -> Result<Self, (PathBuf, String)> {
-        let mut trusted = Self::default();
-        if !path.is_dir() {
-            trusted.keys.extend(read_keys(path)?);
-            return Ok(trusted);
-        }
-        let unlistable = |error: std::io::Error| (path.to_owned(), format!("the folder of keys cannot be listed: {error}"));
-        for entry in std::fs::read_dir(path).map_err(unlistable)? {
-            let file = entry.map_err(unlistable)?.path();
-            let is_key = file.extension().is_some_and(|extension| extension == "pub" || extension == "pem");
-            if !is_key {
-                continue;
-            }
-            let keys = read_keys(&file)?;
-            let named = file.file_name().and_then(|name| name.to_str()).map_or(Named::Other, Named::parse);
-            if let (Named::PublicKey { ordinal, epoch }, [key]) = (named, keys.as_slice()) {
-                trusted.epochs.insert((ordinal, epoch), *key);
-            }
-            trusted.keys.extend(keys);
-        }
-        if trusted.keys.is_empty() {
-            return Err((path.to_owned(), "there is no public key (*.pub, *.pem) in this folder".into()));
-        }
-        Ok(trusted)
-    }
-}
-
-fn read_keys(path: &Path) -> Result<Vec<PublicKey>, (PathBuf, String)> {
-    let bytes = read_small(path).map_err(|error| (path.to_owned(), format!("the key cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|_| (path.to_owned(), "the key is not PEM text".to_owned()))?;
-    PublicKey::parse_pem(&text).map_err(|why| (path.to_owned(), format!("the key cannot be read: {why}")))
-}
-
-/// At most 1 MiB of a file.
-fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // Keys may be named by links and pipes; the trail's own are plain files.
-    std::fs::File::open(path)?.take(1 << 20).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn len(path: &Path) -> u64 {
     std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len())
-}
-
-/// A set of sequences, one bit each. Sequences are contiguous, so that it is
-/// never larger than the leaves that were read.
-#[derive(Debug, Default)]
-struct Bits {
-    words: Vec<u64>,
-    count: u64,
-}
-
-impl Bits {
-    fn set(&mut self, sequence: u64) {
-        let (word, bit) = Self::place(sequence);
-        if self.words.len() <= word {
-            self.words.resize(word + 1, 0);
-        }
-        if let Some(word) = self.words.get_mut(word)
-            && *word & bit == 0
-        {
-            *word |= bit;
-            self.count += 1;
-        }
-    }
-
-    fn get(&self, sequence: u64) -> bool {
-        let (word, bit) = Self::place(sequence);
-        self.words.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    /// Says whether it was set.
-    fn clear(&mut self, sequence: u64) -> bool {
-        let (word, bit) = Self::place(sequence);
-        match self.words.get_mut(word) {
-            Some(word) if *word & bit != 0 => {
-                *word &= !bit;
-                self.count -= 1;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn place(sequence: u64) -> (usize, u64) {
-        (usize::try_from(sequence / 64).unwrap_or(usize::MAX), 1 << (sequence % 64))
-    }
 }
 
 /// Leaves between two calls of `progress`.

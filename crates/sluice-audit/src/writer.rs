@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluice_core::Clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::commitment::SALT;
 use crate::error::TrailError;
@@ -23,80 +23,11 @@ use crate::leaf::{self, Of, Place};
 use crate::record::{ENVELOPE, Kind, OUTCOME_LEAF, Prepared, Record, RecordId};
 use crate::spool::Spool;
 use crate::sync::{self, SyncJob};
-use crate::trail::{Durability, Intent, Receipt, Shared, unknown_outcome};
+use crate::trail::{Durability, Receipt, Shared, unknown_outcome};
 
-/// What the handles ask of the writer.
-#[derive(Debug)]
-pub(crate) enum Message {
-    Append(Box<Append>),
-    /// An intent was dropped.
-    Wake,
-    End(oneshot::Sender<Result<(), TrailError>>),
-}
+mod message;
 
-/// A record that wants a place.
-#[derive(Debug)]
-pub(crate) struct Append {
-    pub(crate) record: Prepared,
-    pub(crate) durability: Durability,
-    pub(crate) room: Room,
-    pub(crate) acknowledgement: Acknowledgement,
-}
-
-/// Which room a record may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// What is not reserved.
-    General,
-    /// The same, and room for an outcome is reserved.
-    Reserving,
-    /// What the intent of this sequence reserved.
-    Reserved(u64),
-}
-
-/// Who waits for a record.
-#[derive(Debug)]
-pub(crate) struct Acknowledgement {
-    answer: Answer,
-    receipt: Option<Receipt>,
-}
-
-#[derive(Debug)]
-enum Answer {
-    Receipt(oneshot::Sender<Result<Receipt, TrailError>>),
-    Intent(oneshot::Sender<Result<Intent, TrailError>>, Intent),
-    Nobody,
-}
-
-impl Acknowledgement {
-    pub(crate) fn receipt(answer: oneshot::Sender<Result<Receipt, TrailError>>) -> Self {
-        Self { answer: Answer::Receipt(answer), receipt: None }
-    }
-
-    /// The token travels with the answer: if nobody waits any more, it is
-    /// dropped here, and its intent gets the outcome `unknown`.
-    pub(crate) fn intent(answer: oneshot::Sender<Result<Intent, TrailError>>, token: Intent) -> Self {
-        Self { answer: Answer::Intent(answer, token), receipt: None }
-    }
-
-    fn placed(&mut self, receipt: Receipt) {
-        self.receipt = Some(receipt);
-        if let Answer::Intent(_, token) = &mut self.answer {
-            token.arm(receipt);
-        }
-    }
-
-    pub(crate) fn give(self, result: &Result<(), TrailError>) {
-        match (self.answer, self.receipt, result) {
-            (Answer::Receipt(answer), Some(receipt), Ok(())) => drop(answer.send(Ok(receipt))),
-            (Answer::Intent(answer, token), Some(_), Ok(())) => drop(answer.send(Ok(token))),
-            (Answer::Receipt(answer), _, Err(error)) => drop(answer.send(Err(error.clone()))),
-            (Answer::Intent(answer, _), _, Err(error)) => drop(answer.send(Err(error.clone()))),
-            // Without an answer the receiver reports the failure of the trail.
-            (Answer::Nobody, ..) | (_, None, Ok(())) => {}
-        }
-    }
-}
+pub(crate) use message::{Acknowledgement, Append, Message, Room};
 
 /// Gives places, frames, hashes, signs.
 #[derive(Debug)]
@@ -330,7 +261,7 @@ impl Writer {
         self.scratch.clear();
         leaf::encode(record, &place, &mut self.scratch);
         let beside = record.response.as_ref().map_or(&[][..], |response| &response.salt);
-        let mut waits = waits.unwrap_or(Acknowledgement { answer: Answer::Nobody, receipt: None });
+        let mut waits = waits.unwrap_or_else(Acknowledgement::nobody);
         if encode_frame(FrameKind::Leaf, &self.scratch, beside, &mut self.buffer).is_none() {
             // Not met: a body is cut so that its leaf fits.
             waits.give(&Err(TrailError::Option {
@@ -365,8 +296,7 @@ impl Writer {
             return;
         }
         failpoint::hit("before_head");
-        let head =
-            Head { epoch: self.shared.epoch, sequence: self.sequence, hash: self.prev, at: self.clock.now() };
+        let head = Head { epoch: self.shared.epoch, sequence: self.sequence, hash: self.prev, at: self.clock.now() };
         let _ = encode_frame(FrameKind::Head, &head.sign(&self.key), &[], &mut self.buffer);
         self.flush();
         self.since_head = 0;

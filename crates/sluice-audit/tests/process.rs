@@ -388,7 +388,9 @@ async fn child_fills(folder: &Path) -> Result<(), TrailError> {
     }
     trail.end().await?;
     say(&format!("verified {}", verify(folder, None).exit_code()));
-    assert!(entries(folder).iter().any(|entry| entry.leaf.body.get("reason").is_some_and(|r| r["code"] == "AuditFull")));
+    assert!(
+        entries(folder).iter().any(|entry| entry.leaf.body.get("reason").is_some_and(|r| r["code"] == "AuditFull"))
+    );
     Ok(())
 }
 

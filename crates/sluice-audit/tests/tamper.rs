@@ -122,6 +122,19 @@ fn a_file_that_is_missing_is_missed() {
 }
 
 #[test]
+fn what_cannot_be_read_is_no_proof_of_anything() {
+    let folder = copy(large().path());
+    let segment = segments(folder.path()).remove(2);
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::rename(&segment, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &segment).unwrap();
+    assert_code(folder.path(), None, 2);
+    std::fs::remove_file(&segment).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &segment, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    assert_code(folder.path(), None, 2);
+}
+
+#[test]
 fn two_histories_diverge() {
     let folder = copy(large().path());
     let fork = copy(folder.path());

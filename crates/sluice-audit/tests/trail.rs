@@ -269,7 +269,8 @@ async fn a_full_trail_refuses_intents_but_takes_outcomes() {
     trail.end().await.unwrap();
     assert_code(folder.path(), None, 0);
     let markers = entries(folder.path());
-    let markers = markers.iter().filter(|entry| entry.leaf.body.get("reason").is_some_and(|r| r["code"] == "AuditFull"));
+    let markers =
+        markers.iter().filter(|entry| entry.leaf.body.get("reason").is_some_and(|r| r["code"] == "AuditFull"));
     assert_eq!(markers.count(), 1);
     let used: u64 = segments(folder.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
     assert!(used <= capacity, "{used}");

@@ -37,8 +37,13 @@ pub fn intent(subject: &str, target: &str, bytes: usize) -> Record {
 pub fn outcome(response: &[u8]) -> Record {
     let mut commitment = CommitmentBuilder::new().expect("random bytes");
     commitment.update(response);
-    Record::outcome(&Outcome { outcome: "done".into(), status: Some(200), bytes: response.len() as u64, ..Outcome::default() })
-        .response(commitment.finish())
+    Record::outcome(&Outcome {
+        outcome: "done".into(),
+        status: Some(200),
+        bytes: response.len() as u64,
+        ..Outcome::default()
+    })
+    .response(commitment.finish())
 }
 
 /// One command, from intent to outcome.
