@@ -178,6 +178,8 @@ fn resource_verb(
         Method::DELETE if resource.name.is_none() => "deletecollection",
         Method::DELETE => "delete",
         Method::GET | Method::HEAD if resource.name.is_none() => {
+            // Where another list option cannot be parsed the API server knows no
+            // name, and refuses the request with 400.
             if let Some(selector) = query.one("fieldSelector")? {
                 resource.name = selected_name(selector)?;
             }
