@@ -1,13 +1,16 @@
 //! Hosts that policy allows and nobody reads: passed through as they are,
 //! recorded by name and bytes, dialled by the gateway's own resolution.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sluice_audit::{Durability, Kind, Record};
 use sluice_policy::AuditMode;
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 
 use crate::metrics::Metrics;
@@ -57,19 +60,18 @@ pub(crate) async fn pass(
         }
         shared.metrics.unrecorded.inc();
     }
-    let mut upstream = shared.dialer.connect(&host, port).await.map_err(|error| Refused {
+    let upstream = shared.dialer.connect(&host, port).await.map_err(|error| Refused {
         code: error.code(),
         message: error.to_string(),
         fix: error.fix(),
     })?;
     let started = shared.clock.monotonic();
-    let (up, down, error) = match upstream.write_all(&begun).await {
-        Ok(()) => match copy_bidirectional(&mut stream, &mut upstream).await {
-            Ok((up, down)) => (up + begun.len() as u64, down, None),
-            Err(error) => (begun.len() as u64, 0, Some(error.to_string())),
-        },
-        Err(error) => (0, 0, Some(error.to_string())),
+    let mut upstream = Counted { inner: upstream, up: 0, down: 0 };
+    let error = match upstream.write_all(&begun).await {
+        Ok(()) => copy_bidirectional(&mut stream, &mut upstream).await.err(),
+        Err(error) => Some(error),
     };
+    let Counted { up, down, .. } = upstream;
     Metrics::add(&shared.metrics.passed_bytes, "up", up);
     Metrics::add(&shared.metrics.passed_bytes, "down", down);
     let mut close = Record::new(Kind::Close)
@@ -82,7 +84,7 @@ pub(crate) async fn pass(
             u64::try_from(shared.clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX),
         );
     if let Some(error) = error {
-        close = close.with("error", error);
+        close = close.with("error", error.to_string());
     }
     if let Err(error) = shared.trail.append(close, Durability::Process).await {
         shared.trail_refused(&error);
@@ -110,5 +112,41 @@ async fn hello(stream: &mut TcpStream, host: &str) -> Result<Option<Vec<u8>>, Re
             }),
             None => Ok(Some(hello.raw)),
         },
+    }
+}
+
+/// Counts what passes, also where it ends in an error.
+struct Counted {
+    inner: TcpStream,
+    up: u64,
+    down: u64,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = out.filled().len();
+        let polled = Pin::new(&mut this.inner).poll_read(cx, out);
+        this.down += (out.filled().len() - before) as u64;
+        polled
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = polled {
+            this.up += count as u64;
+        }
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }

@@ -89,6 +89,16 @@ struct Seen {
     recorded: bool,
 }
 
+/// A command that may be forwarded, once.
+struct Permitted {
+    permit: Permit,
+    running: Running,
+    /// Whether Secrets in the answer are masked.
+    masks: bool,
+    /// Bytes that the answer may have.
+    limit: Option<u64>,
+}
+
 impl Session {
     /// Answers one request.
     pub(crate) async fn handle(self: Arc<Self>, asked: Asked) -> Response<Downward> {
@@ -110,60 +120,80 @@ impl Session {
         let policy = self.shared.policy.load_full();
         let target = policy.target(&self.host, self.port).ok_or_else(|| self.no_target())?;
         let upstream = self.upstream.as_ref().ok_or_else(|| self.no_target())?;
-        let mut request = kubernetes::attributes(&head.method, &head.uri, &head.headers)?;
-        seen.request = Some(request.clone());
+        let request = seen.request.insert(kubernetes::attributes(&head.method, &head.uri, &head.headers)?);
 
         let subject = identify(&self.shared, &policy, target, &head.headers).await?;
         failpoint!("gateway.after_identify");
 
-        let plan = kubernetes::body::plan(&request);
-        let (whole, _room) = self.read(plan, &request, &head.headers, &mut seen.unread).await?;
+        let plan = kubernetes::body::plan(request);
+        let (whole, room) = self.read(plan, request, &head.headers, &mut seen.unread).await?;
         if plan == Plan::Read {
-            kubernetes::body::decode(&mut request, &head.headers, &whole)?;
-            seen.request = Some(request.clone());
+            kubernetes::body::decode(request, &head.headers, &whole)?;
         }
         failpoint!("gateway.after_decode");
 
         self.throttle(&policy)?;
-        let command = Command {
+        let mut command = Command {
             at: self.shared.clock.now(),
             subject,
             workload: self.shared.workload.clone(),
             target: CommandTarget { name: target.name.clone(), host: target.host.clone(), port: self.port },
             intents: self.intents(&head.headers),
-            actions: vec![Action::Kubernetes(Box::new(request))],
+            actions: seen.request.take().map(|request| Action::Kubernetes(Box::new(request))).into_iter().collect(),
         };
         let decision = self.decide(&policy, &command, &whole);
         Metrics::count(&self.shared.metrics.commands, decision.verdict.label());
         self.shared.metrics.decided.observe(self.shared.clock.monotonic().saturating_sub(arrived).as_secs_f64());
         failpoint!("gateway.after_decide");
 
-        let revision = policy.compiled.revision();
-        let permit = match decision.verdict {
-            Verdict::Allow(ref permit) => permit,
-            Verdict::Deny(ref reason) => {
-                failpoint!("gateway.before_refused");
-                record::denied(&self.shared, &command, &decision, reason, revision).await?;
-                failpoint!("gateway.after_refused");
-                seen.recorded = true;
-                return Err(Refused::Denied(Box::new(reason.clone())));
-            }
-        };
-        let masks = permit.obligations().mask_secrets;
-        let durability = permit.obligations().durability;
-        let audit = policy.compiled.audit();
-        let running = record::intent(&self.shared, &command, &decision, revision, audit, durability).await?;
-        seen.recorded = true;
-        failpoint!("gateway.after_intent");
-
-        let Verdict::Allow(permit) = decision.verdict else { return Err(self.no_target()) };
-        let [Action::Kubernetes(request)] = command.actions.as_slice() else { return Err(self.no_target()) };
         let body = match plan {
             Plan::Stream => seen.unread.take().map_or(OutgoingBody::Whole(Bytes::new()), OutgoingBody::Stream),
             Plan::Empty | Plan::Read => OutgoingBody::Whole(whole),
         };
-        self.forward(upstream, permit, running, request, head, body, masks, policy.compiled.limits().response_bytes)
-            .await
+        let answer = match self.permit(&policy, &command, decision, &mut seen.recorded).await {
+            Ok(permitted) => self.forward(upstream, permitted, &command, head, body).await,
+            Err(refused) => {
+                if let OutgoingBody::Stream(body) = body {
+                    seen.unread = Some(body);
+                }
+                Err(refused)
+            }
+        };
+        drop(room);
+        if answer.is_err()
+            && let Some(Action::Kubernetes(request)) = command.actions.pop()
+        {
+            seen.request = Some(*request);
+        }
+        answer
+    }
+
+    /// From a decision to a command that may be forwarded: recorded, durably.
+    async fn permit(
+        &self,
+        policy: &Policy,
+        command: &Command,
+        decision: Decision,
+        recorded: &mut bool,
+    ) -> Result<Permitted, Refused> {
+        let revision = policy.compiled.revision();
+        let obligations = match &decision.verdict {
+            Verdict::Allow(permit) => *permit.obligations(),
+            Verdict::Deny(reason) => {
+                failpoint!("gateway.before_refused");
+                record::denied(&self.shared, command, &decision, reason, revision).await?;
+                failpoint!("gateway.after_refused");
+                *recorded = true;
+                return Err(Refused::Denied(Box::new(reason.clone())));
+            }
+        };
+        let audit = policy.compiled.audit();
+        let running = record::intent(&self.shared, command, &decision, revision, audit, obligations.durability).await?;
+        *recorded = true;
+        failpoint!("gateway.after_intent");
+        let Verdict::Allow(permit) = decision.verdict else { return Err(self.no_target()) };
+        let limit = policy.compiled.limits().response_bytes;
+        Ok(Permitted { permit, running, masks: obligations.mask_secrets, limit })
     }
 
     /// Reads what must be read before the decision. The room for it is kept
@@ -237,18 +267,16 @@ impl Session {
         decision
     }
 
-    #[allow(clippy::too_many_arguments)]
     async fn forward(
         &self,
         upstream: &Upstream<Way>,
-        permit: Permit,
-        mut running: Running,
-        request: &Request,
+        permitted: Permitted,
+        command: &Command,
         mut head: http::request::Parts,
         body: OutgoingBody,
-        masks: bool,
-        limit: Option<u64>,
     ) -> Result<Response<Downward>, Refused> {
+        let Permitted { permit, mut running, masks, limit } = permitted;
+        let [Action::Kubernetes(request)] = command.actions.as_slice() else { return Err(self.no_target()) };
         if masks {
             kubernetes::accept::narrow(request, &mut head.headers);
         }
