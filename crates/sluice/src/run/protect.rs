@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use tempfile::TempDir;
 
 use super::RunArgs;
+use super::outside::workload;
 use super::plan::{Plan, is_replaced};
 
 /// The plan, and the files as the gateway is to use them.
@@ -61,6 +62,9 @@ pub(super) fn protect(args: &RunArgs, root: bool, nft: PathBuf) -> anyhow::Resul
         }
         policy.push(fix_policy(&mut plan, given, real, &own.path().join(format!("policy-{index}")), &mut notices)?);
     }
+    for bundle in bundles(args)? {
+        fix_bundle(&mut plan, bundle);
+    }
     if let Some(file) = &args.token_file {
         plan.hidden_files.push(existing("--token-file", file)?);
     }
@@ -110,6 +114,23 @@ fn fix_policy(
     }
     plan.read_only_files.append(&mut files);
     Ok(if is_folder { copy.to_path_buf() } else { target })
+}
+
+/// Files of certificates that the policy names. Reads the policy, so what is
+/// wrong with it is said before anything is built.
+fn bundles(args: &RunArgs) -> anyhow::Result<Vec<PathBuf>> {
+    let compiled = crate::policy::read(&args.policy, &workload(args))?;
+    let targets = compiled.targets().iter().filter_map(|target| target.ca_bundle.clone());
+    let providers = compiled.providers().iter().filter_map(|provider| provider.ca_bundle.clone());
+    Ok(targets.chain(providers).filter_map(|file| fs::canonicalize(file).ok()).collect())
+}
+
+/// The command must not choose whom the gateway believes.
+fn fix_bundle(plan: &mut Plan, file: PathBuf) {
+    match file.parent() {
+        Some(folder) if !needed(plan, folder) => plan.read_only_folders.push(folder.to_path_buf()),
+        _ => plan.read_only_files.push(file),
+    }
 }
 
 /// Whether the command needs to write `folder` itself.

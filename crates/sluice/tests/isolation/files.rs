@@ -27,6 +27,8 @@ fn the_policy_cannot_be_edited_or_replaced() -> Result<()> {
             refused remount mount -o remount,rw,bind $WORLD/policy
             refused own_mounts unshare --user --map-root-user --mount true
             is still_there yes "$(grep -q isolation $WORLD/policy/policy.yaml && echo yes)"
+            refused certificates bash -c 'echo >> $WORLD/ca/upstream.pem'
+            refused more_certificates mv $WORLD/ca $WORLD/elsewhere
             refused program rm -f $WORLD/sluice
             refused move_program mv $WORLD/sluice $WORLD/work/elsewhere
             touch $WORLD/work/writable && echo ok work

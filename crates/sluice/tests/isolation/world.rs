@@ -18,7 +18,7 @@ pub(crate) const HELLO: &str = "hello from the API server";
 ///
 /// ```text
 /// FOLDER/sluice          the program, where an ordinary user can start it
-/// FOLDER/policy/*.yaml   FOLDER/trail   FOLDER/work (the working folder and HOME)
+/// FOLDER/policy/*.yaml   FOLDER/ca   FOLDER/trail   FOLDER/work (the working folder and HOME)
 /// ```
 pub(crate) struct World {
     folder: TempDir,
@@ -44,14 +44,14 @@ impl World {
         let upstream = Upstream::start(&seat.any_port(), authority.server(&[HOST], &[], &["h2", "http/1.1"])?, |_| {
             Answer::json(&serde_json::json!({ "major": HELLO }))
         })?;
-        fs::write(folder.path().join("upstream.pem"), authority.pem())?;
-        for name in ["policy", "work"] {
+        for name in ["policy", "work", "ca"] {
             fs::create_dir(folder.path().join(name))?;
         }
-        let policy = POLICY.replace("@CA@", &folder.path().join("upstream.pem").display().to_string());
+        fs::write(folder.path().join("ca/upstream.pem"), authority.pem())?;
+        let policy = POLICY.replace("@CA@", &folder.path().join("ca/upstream.pem").display().to_string());
         fs::write(folder.path().join("policy/policy.yaml"), policy)?;
         let world = Self { folder, seat, upstream };
-        for name in ["", "policy", "policy/policy.yaml", "work"] {
+        for name in ["", "policy", "policy/policy.yaml", "work", "ca", "ca/upstream.pem"] {
             seat.own(&world.path(name))?;
         }
         Ok(world)
