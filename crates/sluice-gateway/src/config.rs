@@ -21,12 +21,12 @@ pub enum PolicyError {
     #[error("no policy: give at least one --policy FILE or --policy DIR; without one every command would be denied")]
     NoneGiven,
     /// A file or folder cannot be read.
-    #[error("--policy {}: {source}; give a readable YAML file, or a folder of *.yaml files", path.display())]
+    #[error("--policy {}: {cause}; give a readable YAML file, or a folder of *.yaml files", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A folder without policy files, or files without documents.
     #[error("--policy {}: holds no policy; put at least one GatewayPolicy document into it", path.display())]
@@ -82,12 +82,12 @@ impl PolicyFiles {
         }
         let mut sources = Vec::new();
         for path in &self.paths {
-            let files = files(path).map_err(|source| PolicyError::Unreadable { path: path.clone(), source })?;
+            let files = files(path).map_err(|cause| PolicyError::Unreadable { path: path.clone(), cause })?;
             if files.is_empty() {
                 return Err(PolicyError::Empty { path: path.clone() });
             }
             for file in files {
-                let text = text(&file).map_err(|source| PolicyError::Unreadable { path: file.clone(), source })?;
+                let text = text(&file).map_err(|cause| PolicyError::Unreadable { path: file.clone(), cause })?;
                 sources.push((file.display().to_string(), text));
             }
         }

@@ -90,30 +90,30 @@ pub enum StartError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// The trail cannot be opened.
-    #[error("{0}")]
+    #[error(transparent)]
     Trail(#[from] sluice_audit::TrailError),
     /// A file cannot be written or read.
-    #[error("{flag} {}: {source}; {fix}", path.display())]
+    #[error("{flag} {}: {cause}; {fix}", path.display())]
     File {
         /// The option that named it.
         flag: &'static str,
         /// The file.
         path: PathBuf,
         /// What happened.
-        source: std::io::Error,
+        cause: io::Error,
         /// What to do.
         fix: &'static str,
     },
     /// A socket cannot be used.
-    #[error("{flag}: {source}")]
+    #[error("{flag}: {cause}")]
     Socket {
         /// The option that named it.
         flag: &'static str,
         /// What happened.
-        source: std::io::Error,
+        cause: io::Error,
     },
     /// Keys or certificates cannot be made.
-    #[error("certificates: {0}")]
+    #[error("{0}")]
     Trust(String),
 }
 
@@ -144,20 +144,19 @@ impl Gateway {
         let constraints = Constraints::of(targets.chain(fixed));
         let authority = Authority::load_or_create(None, &constraints, clock.clone()).map_err(trust)?;
         if let Some(path) = &options.ca_out {
-            authority.write_bundle(path).map_err(trust)?;
+            authority.write_bundle(path).map_err(|error| StartError::Trust(format!("--ca-out: {error}")))?;
         }
 
         let instance = if options.workload.pod.is_empty() { "sluice-gateway" } else { &options.workload.pod };
         let trail_options = TrailOptions::new(options.workload.clone(), instance, clock.clone());
         let (trail, recovery) = Trail::open(&options.trail, trail_options)?;
         tracing::info!(?recovery, folder = %options.trail.display(), "trail opened");
-        if let Some(path) = &options.key_out {
-            append_key(path, &trail.public_key().to_pem()).map_err(|source| StartError::File {
-                flag: "--key-out",
-                path: path.clone(),
-                source,
-                fix: "name a file that can be written, outside the trail",
-            })?;
+        if let Some(path) = &options.key_out
+            && let Err(cause) = append_key(path, &trail.public_key().to_pem())
+        {
+            trail.end().await?;
+            let fix = "name a file that can be written, outside the trail";
+            return Err(StartError::File { flag: "--key-out", path: path.clone(), cause, fix });
         }
 
         let names = names(&trail, &clock);
@@ -181,13 +180,14 @@ impl Gateway {
             token_file: options.token_file,
             drain,
         });
-        let warnings = policy::warnings(&shared.policy.load().compiled, &shared);
+        let mut warnings = policy::warnings(&shared.policy.load().compiled, &shared);
+        warnings.extend(acceptors.iter().filter_map(|acceptor| lost(acceptor, &shared)));
         policy::record(&shared, &files, revision.clone(), true, warnings).await;
 
         let mut ready = Ready { ready: true, revision, pid: std::process::id(), ..Ready::default() };
         let mut tasks = JoinSet::new();
         for acceptor in acceptors {
-            let address = acceptor.address().map_err(|source| StartError::Socket { flag: "--listen", source })?;
+            let address = acceptor.address().map_err(|cause| StartError::Socket { flag: "--listen", cause })?;
             match acceptor.fixed() {
                 Some((host, port)) => drop(ready.listen.insert(format!("{host}:{port}"), address)),
                 None => ready.transparent.push(address),
@@ -202,7 +202,7 @@ impl Gateway {
             });
         }
         if let Some(listener) = options.admin {
-            let socket = |source| StartError::Socket { flag: "--admin", source };
+            let socket = |cause| StartError::Socket { flag: "--admin", cause };
             listener.set_nonblocking(true).map_err(socket)?;
             ready.admin = listener.local_addr().ok();
             let listener = tokio::net::TcpListener::from_std(listener).map_err(socket)?;
@@ -255,8 +255,20 @@ impl Gateway {
 fn acceptors(listeners: Vec<Listener>) -> Result<Vec<Acceptor>, StartError> {
     listeners
         .into_iter()
-        .map(|listener| Acceptor::new(listener).map_err(|source| StartError::Socket { flag: "--listen", source }))
+        .map(|listener| Acceptor::new(listener).map_err(|cause| StartError::Socket { flag: "--listen", cause }))
         .collect()
+}
+
+/// What is wrong with a listener whose destination is not in the policy.
+fn lost(acceptor: &Acceptor, shared: &Shared) -> Option<String> {
+    let (host, port) = acceptor.fixed()?;
+    let policy = shared.policy.load();
+    if policy.target(host, port).is_some() || policy.compiled.egress().allows(host, port) {
+        return None;
+    }
+    let warning = format!("--listen …={host}:{port}: no target of the policy is there, so all that comes is denied");
+    tracing::warn!("{warning}");
+    Some(warning)
 }
 
 /// Accepts until the gateway shuts down.
@@ -326,7 +338,7 @@ fn append_key(path: &Path, pem: &str) -> io::Result<()> {
 }
 
 fn trust(error: trust::TrustError) -> StartError {
-    StartError::Trust(error.to_string())
+    StartError::Trust(format!("certificates: {error}"))
 }
 
 fn random() -> u32 {
