@@ -119,9 +119,9 @@ impl Matcher {
     /// Whether this part of the rule fits the request.
     pub(crate) fn part(&self, part: Part, request: &Request, quantifier: Quantifier) -> Answer {
         match (part, &request.scope) {
-            (Part::Verbs, _) => {
-                Answer::from_bool(self.verbs.as_ref().is_none_or(|list| list.iter().any(|v| v == "*" || *v == request.verb)))
-            }
+            (Part::Verbs, _) => Answer::from_bool(
+                self.verbs.as_ref().is_none_or(|list| list.iter().any(|v| v == "*" || *v == request.verb)),
+            ),
             (Part::Resources, Scope::Resource(resource)) => Answer::from_bool(match &self.resources {
                 Some(list) => list.iter().any(|pattern| pattern.fits(resource)),
                 None => self.paths.is_none(),
@@ -200,9 +200,7 @@ fn namespace_fits(list: &[String], request: &Request, resource: &Resource, quant
         (Some(namespace), _) => list.iter().any(|pattern| glob(pattern, namespace)),
         // Everything outside namespaces, and all of them at once.
         (None, Quantifier::Cover) => list.iter().any(|pattern| pattern == "*"),
-        (None, Quantifier::Touch) => {
-            list.iter().any(|pattern| pattern == "*") || !cluster_wide(request, resource)
-        }
+        (None, Quantifier::Touch) => list.iter().any(|pattern| pattern == "*") || !cluster_wide(request, resource),
     }
 }
 
@@ -304,7 +302,11 @@ fn check_words(written: &KubernetesRule, report: &mut impl FnMut(&str, String)) 
             if !fine {
                 report(
                     &format!(".{field}[{index}]"),
-                    format!("`{}` fits no {}; write a name, in which * stands for any characters", shown(text), &field[..field.len() - 1]),
+                    format!(
+                        "`{}` fits no {}; write a name, in which * stands for any characters",
+                        shown(text),
+                        &field[..field.len() - 1]
+                    ),
                 );
             }
         }
@@ -363,10 +365,12 @@ impl Pattern {
         };
         let (name, group) = whole.split_once('.').unwrap_or((whole, ""));
         let word = |word: &str| {
-            !word.is_empty() && word.len() <= 253 && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+            !word.is_empty()
+                && word.len() <= 253
+                && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
         };
         let fine = (name == "*" || word(name))
-            && (group.is_empty() == !whole.contains('.'))
+            && (group.is_empty() != whole.contains('.'))
             && (group.is_empty() || word(group))
             && sub.is_none_or(|sub| sub == "*" || word(sub));
         if !fine {

@@ -49,10 +49,7 @@ impl Subjects {
             return Self::Anyone;
         }
         if !any_listed {
-            report(
-                "",
-                "names nobody; write groups, roles, users or serviceAccounts, or `anyone: true`".to_owned(),
-            );
+            report("", "names nobody; write groups, roles, users or serviceAccounts, or `anyone: true`".to_owned());
         }
         let mut qualified = |field: &str, list: &[String]| {
             let mut parsed = Vec::new();
@@ -95,9 +92,11 @@ impl Subjects {
                             && (user.name == subject.id
                                 || subject.kubernetes_user.as_deref() == Some(user.name.as_str()))
                     });
-                    Answer::from_bool(user)
-                        .or(any_held(groups, &subject.provider, &subject.groups))
-                        .or(any_held(roles, &subject.provider, &subject.roles))
+                    Answer::from_bool(user).or(any_held(groups, &subject.provider, &subject.groups)).or(any_held(
+                        roles,
+                        &subject.provider,
+                        &subject.roles,
+                    ))
                 }
             },
         }

@@ -144,7 +144,9 @@ mod tests {
 
     #[test]
     fn quantities() {
-        for (text, expected) in [("64Mi", 64 << 20), ("500k", 500_000), ("1", 1), ("2Gi", 2 << 30), ("3G", 3_000_000_000)] {
+        for (text, expected) in
+            [("64Mi", 64 << 20), ("500k", 500_000), ("1", 1), ("2Gi", 2 << 30), ("3G", 3_000_000_000)]
+        {
             assert_eq!(bytes(&Quantity::Text(text.to_owned())), Ok(expected), "{text}");
         }
         for text in ["", "Mi", "1.5Mi", "-1", "64MB", "64 Mi", "0", "0k", "99999999999Gi", "99999999999999999999"] {
@@ -185,7 +187,9 @@ mod tests {
     #[test]
     fn hosts() {
         assert_eq!(host("Prod.Example.COM."), Ok("prod.example.com".to_owned()));
-        for text in ["https://a.b", "a.b/c", "a.b:443", "10.0.0.1", "[::1]", "::1", "a..b", "-a.b", "", "a_b.c", "1.2.3", "*.b"] {
+        for text in
+            ["https://a.b", "a.b/c", "a.b:443", "10.0.0.1", "[::1]", "::1", "a..b", "-a.b", "", "a_b.c", "1.2.3", "*.b"]
+        {
             assert!(host(text).is_err(), "{text}");
         }
     }

@@ -218,7 +218,12 @@ fn condition() -> impl Strategy<Value = String> {
 
 fn request() -> impl Strategy<Value = Request> {
     let resource = (
-        proptest::sample::select(vec![("", "pods"), ("apps", "deployments"), ("", "nodes"), ("example.com", "widgets")]),
+        proptest::sample::select(vec![
+            ("", "pods"),
+            ("apps", "deployments"),
+            ("", "nodes"),
+            ("example.com", "widgets"),
+        ]),
         proptest::option::of(Just("log".to_owned())),
         proptest::option::of(proptest::sample::select(vec!["dev", "prod", "team-a"])),
         proptest::option::of(proptest::sample::select(vec!["x", "yy", "z"])),
@@ -265,10 +270,36 @@ fn request() -> impl Strategy<Value = Request> {
 /// Text with the words of policies in any order.
 fn policy_like() -> impl Strategy<Value = String> {
     let words = proptest::sample::select(vec![
-        "apiVersion: sluice.dev/v1alpha1\n", "kind: GatewayPolicy\n", "kind: IdentityProvider\n", "metadata: {name: a}\n",
-        "spec:\n", "  rules:\n", "  - name: x\n", "    subjects: {anyone: true}\n", "    action: Allow\n", "    action: Deny\n",
-        "    kubernetes: {verbs: [get]}\n", "    when: 'a'\n", "  targets: []\n", "  targets: [{name: a, kubernetes: {server: a.b}}]\n",
-        "  issuers: ['https://a.b']\n", "---\n", "  mode: Audit\n", "- ", "{", "}", "[", "]", ": ", "&a ", "*a ", "!!x ", "  <<: ", "'", "\"", "\t",
+        "apiVersion: sluice.dev/v1alpha1\n",
+        "kind: GatewayPolicy\n",
+        "kind: IdentityProvider\n",
+        "metadata: {name: a}\n",
+        "spec:\n",
+        "  rules:\n",
+        "  - name: x\n",
+        "    subjects: {anyone: true}\n",
+        "    action: Allow\n",
+        "    action: Deny\n",
+        "    kubernetes: {verbs: [get]}\n",
+        "    when: 'a'\n",
+        "  targets: []\n",
+        "  targets: [{name: a, kubernetes: {server: a.b}}]\n",
+        "  issuers: ['https://a.b']\n",
+        "---\n",
+        "  mode: Audit\n",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ": ",
+        "&a ",
+        "*a ",
+        "!!x ",
+        "  <<: ",
+        "'",
+        "\"",
+        "\t",
     ]);
     proptest::collection::vec(words, 0..25).prop_map(|words| words.concat())
 }

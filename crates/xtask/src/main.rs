@@ -54,7 +54,10 @@ fn generated() -> Result<Vec<(PathBuf, String)>> {
     let provider = sluice_policy::spec::provider_schema();
     let pretty = |schema: &serde_json::Value| -> Result<String> { Ok(serde_json::to_string_pretty(schema)? + "\n") };
     Ok(vec![
-        ("docs/policy-reference.md".into(), reference::page(&[("GatewayPolicy", &policy), ("IdentityProvider", &provider)])),
+        (
+            "docs/policy-reference.md".into(),
+            reference::page(&[("GatewayPolicy", &policy), ("IdentityProvider", &provider)]),
+        ),
         ("docs/schema/gatewaypolicy.json".into(), pretty(&policy)?),
         ("docs/schema/identityprovider.json".into(), pretty(&provider)?),
     ])

@@ -44,8 +44,7 @@ fn conditions(page: &mut String) {
     for (name, kind) in sluice_policy::condition_variables() {
         add(page, &format!("| `{name}` | {kind} |\n"));
     }
-    let functions: Vec<String> =
-        sluice_policy::condition_functions().iter().map(|name| format!("`{name}`")).collect();
+    let functions: Vec<String> = sluice_policy::condition_functions().iter().map(|name| format!("`{name}`")).collect();
     add(page, &format!("\nFunctions and macros: {}.\n", functions.join(", ")));
 }
 

@@ -52,14 +52,18 @@ pub fn request_line(line: &str) -> Result<Request, String> {
         "attach" => ("create", "pods/attach", true),
         "port-forward" => ("create", "pods/portforward", true),
         verb => {
-            let resource = words.next().ok_or_else(|| format!("`{line}` names no resource; write such as `{verb} pods`"))?;
+            let resource =
+                words.next().ok_or_else(|| format!("`{line}` names no resource; write such as `{verb} pods`"))?;
             (if verb == "apply" { "patch" } else { verb }, resource, false)
         }
     };
     if !RESOURCE_VERBS.contains(&verb) {
         let near = did_you_mean(verb, RESOURCE_VERBS);
         let near = if near.is_empty() { ";".to_owned() } else { near };
-        return Err(format!("the verb `{verb}` is unknown{near} Known are {} and logs, exec", RESOURCE_VERBS.join(", ")));
+        return Err(format!(
+            "the verb `{verb}` is unknown{near} Known are {} and logs, exec",
+            RESOURCE_VERBS.join(", ")
+        ));
     }
     let object = words.next();
     if let Some(extra) = words.next() {
@@ -107,7 +111,14 @@ pub fn request_line(line: &str) -> Result<Request, String> {
         upgrades,
         patch: (verb == "patch").then_some(Patch::Apply),
         object: Fact::Known(body),
-        scope: Scope::Resource(Resource { group, version: "v1".to_owned(), resource: plural, subresource, namespace, name }),
+        scope: Scope::Resource(Resource {
+            group,
+            version: "v1".to_owned(),
+            resource: plural,
+            subresource,
+            namespace,
+            name,
+        }),
     })
 }
 

@@ -104,7 +104,11 @@ impl CaseFile {
             subject: self.subject(case.subject.as_ref().or(self.subject.as_ref()))?,
             workload: self.workload(),
             target: target(case.target.as_deref().or(self.target.as_deref()), compiled)?,
-            intents: case.intent.iter().map(|text| Intent { source: IntentSource::Header, text: text.clone() }).collect(),
+            intents: case
+                .intent
+                .iter()
+                .map(|text| Intent { source: IntentSource::Header, text: text.clone() })
+                .collect(),
             actions: vec![action],
         })
     }

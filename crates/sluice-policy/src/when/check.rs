@@ -249,7 +249,9 @@ impl Checker<'_> {
             }
             (_, Type::Int, Type::Int) => Type::Int,
             (_, Type::Double, Type::Double) => Type::Double,
-            (_, Type::Dyn, Type::Dyn | Type::Int | Type::Double) | (_, Type::Int | Type::Double, Type::Dyn) => Type::Dyn,
+            (_, Type::Dyn, Type::Dyn | Type::Int | Type::Double) | (_, Type::Int | Type::Double, Type::Dyn) => {
+                Type::Dyn
+            }
             _ => return Err(self.wrong(at, &format!("no arithmetic of {a_type} and {b_type}"))),
         };
         Ok((Expr::Arithmetic(operation, Box::new(a), Box::new(b)), found))
@@ -269,14 +271,14 @@ impl Checker<'_> {
         };
         let (fine, result, usage) = match function {
             Function::Size => {
-                let sized = |(_, found): &Typed| {
-                    matches!(found, Type::Text | Type::List(_) | Type::Labels | Type::Dyn)
-                };
+                let sized = |(_, found): &Typed| matches!(found, Type::Text | Type::List(_) | Type::Labels | Type::Dyn);
                 (parts.len() == 1 && parts.iter().all(sized), Type::Int, "size(a string, list or map)")
             }
-            Function::StartsWith | Function::EndsWith | Function::Contains => {
-                (method && signature(&[Type::Text, Type::Text]), Type::Bool, "STRING.startsWith(STRING), endsWith, contains")
-            }
+            Function::StartsWith | Function::EndsWith | Function::Contains => (
+                method && signature(&[Type::Text, Type::Text]),
+                Type::Bool,
+                "STRING.startsWith(STRING), endsWith, contains",
+            ),
             Function::LowerAscii => (method && signature(&[Type::Text]), Type::Text, "STRING.lowerAscii()"),
             Function::Timestamp => {
                 (!method && signature(&[Type::Text]), Type::Time, "timestamp(\"2026-01-31T08:00:00Z\")")
@@ -299,9 +301,10 @@ impl Checker<'_> {
         // What is constant is checked now, not at the first request.
         if let (Function::Timestamp | Function::Duration, [(Expr::Text(text), _)]) = (function, parts.as_slice()) {
             let wrong = match function {
-                Function::Timestamp => text.parse::<jiff::Timestamp>().err().map(|_| {
-                    format!("`{text}` is no timestamp; write such as 2026-01-31T08:00:00Z")
-                }),
+                Function::Timestamp => text
+                    .parse::<jiff::Timestamp>()
+                    .err()
+                    .map(|_| format!("`{text}` is no timestamp; write such as 2026-01-31T08:00:00Z")),
                 _ => crate::units::duration(text).err(),
             };
             if let Some(wrong) = wrong {
@@ -320,7 +323,9 @@ impl Checker<'_> {
             return Err(self.wrong(at, &format!("`matches` needs a string, and finds {found}")));
         }
         if pattern.len() > MAX_PATTERN {
-            return Err(self.wrong(at, &format!("the pattern has {} bytes; write at most {MAX_PATTERN}", pattern.len())));
+            return Err(
+                self.wrong(at, &format!("the pattern has {} bytes; write at most {MAX_PATTERN}", pattern.len()))
+            );
         }
         // The engine runs in time linear in the text, whatever the pattern;
         // its size is bounded here.
@@ -348,7 +353,8 @@ impl Checker<'_> {
             return Err(self.wrong(at, "of the macros, `has`, `all` and `exists` are known"));
         };
         if self.locals.len() >= MAX_QUANTIFIERS {
-            let message = format!("over budget: `all` and `exists` nest deeper than {MAX_QUANTIFIERS}; divide the rule");
+            let message =
+                format!("over budget: `all` and `exists` nest deeper than {MAX_QUANTIFIERS}; divide the rule");
             return Err(self.wrong(at, &message));
         }
         let (range, range_type) = self.expr(&loops.iter_range, depth)?;

@@ -72,7 +72,11 @@ impl<'a> Machine<'a> {
             Expr::And(parts) => self.every(true, parts).map(Value::Bool),
             Expr::Or(parts) => self.every(false, parts).map(Value::Bool),
             Expr::If(condition, yes, no) => {
-                if self.bool(condition)? { self.eval(yes) } else { self.eval(no) }
+                if self.bool(condition)? {
+                    self.eval(yes)
+                } else {
+                    self.eval(no)
+                }
             }
             Expr::Compare(comparison, a, b) => {
                 let (a, b) = (self.eval(a)?, self.eval(b)?);
@@ -261,9 +265,7 @@ fn size(value: &Value<'_>) -> usize {
 fn index<'a>(operand: &Value<'a>, key: &Value<'a>) -> Result<Option<Value<'a>>, String> {
     match (operand, key) {
         (_, Value::Text(name)) => operand.field(name),
-        (Value::List(items), Value::Int(at)) => {
-            Ok(usize::try_from(*at).ok().and_then(|at| items.get(at)).cloned())
-        }
+        (Value::List(items), Value::Int(at)) => Ok(usize::try_from(*at).ok().and_then(|at| items.get(at)).cloned()),
         (Value::Json(json), Value::Int(at)) => {
             let item = usize::try_from(*at).ok().and_then(|at| json.as_array()?.get(at));
             Ok(item.map(Value::from_json))

@@ -137,7 +137,8 @@ impl Type {
 
     /// Whether the two can be put in order.
     pub(super) fn ordered(&self, other: &Self) -> bool {
-        let orders = |t: &Self| matches!(t, Self::Int | Self::Double | Self::Text | Self::Time | Self::Span | Self::Dyn);
+        let orders =
+            |t: &Self| matches!(t, Self::Int | Self::Double | Self::Text | Self::Time | Self::Span | Self::Dyn);
         orders(self) && orders(other) && self.comparable(other)
     }
 

@@ -72,7 +72,9 @@ impl<'a> Value<'a> {
             }),
             Self::Request(request) => request_field(request, name),
             Self::Command(command) => match name {
-                "actions" => command.actions.iter().map(action).collect::<Result<_, _>>().map(|all| Some(Self::List(all))),
+                "actions" => {
+                    command.actions.iter().map(action).collect::<Result<_, _>>().map(|all| Some(Self::List(all)))
+                }
                 _ => Ok(None),
             },
             _ => Ok(None),
