@@ -19,7 +19,7 @@ unit: ## tests that need no cluster
 	cargo test --locked --workspace --exclude sluice-e2e
 
 e2e: ## tests against a real API server and a real identity provider
-	tests/e2e/run
+	tests/e2e/run; status=$$?; tests/cluster/down; exit $$status
 
 lint: ## formatting, clippy, generated files
 	cargo fmt --all --check
