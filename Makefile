@@ -24,7 +24,7 @@ e2e: ## tests against a real API server and a real identity provider
 lint: ## formatting, clippy, generated files
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo run --locked -q -p xtask -- generate --check
+	cargo run --locked -q -p xtask -- --check
 
 fuzz: ## each fuzz target for SECONDS (default 60)
 	fuzz/run $(or $(SECONDS_EACH),60)
@@ -39,4 +39,4 @@ cluster-down: ## stops it and leaves nothing behind
 	tests/cluster/down
 
 generate: ## writes the generated files
-	cargo run --locked -q -p xtask -- generate
+	cargo run --locked -q -p xtask
