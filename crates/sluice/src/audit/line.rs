@@ -12,6 +12,7 @@ pub(super) fn of(entry: &Entry) -> String {
     let body = Value::Object(leaf.body.clone());
     let said = match leaf.kind {
         Kind::Intent | Kind::Refused if body.get("command").is_some() => decided(&body),
+        Kind::Refused if body.get("destination").is_some() => connection(&body),
         Kind::Outcome => belonging(entry, outcome(&body)),
         Kind::Progress => belonging(entry, format!("{} bytes so far", number(&body, "bytes"))),
         Kind::Config => config(&body),
@@ -36,11 +37,24 @@ fn decided(body: &Value) -> String {
     if !rule.is_null() {
         said.push_str(&format!(" by {}/{}", text(rule, "policy"), text(rule, "rule")));
     }
+    said + &reason(body)
+}
+
+/// A connection or a name that was refused before there was a command.
+fn connection(body: &Value) -> String {
+    let before = match number(body, "unrecordedBefore") {
+        0 => String::new(),
+        more => format!(", and {more} more before it"),
+    };
+    format!("{:<5} {}{}{before}", text(body, "verdict"), text(body, "destination"), reason(body))
+}
+
+fn reason(body: &Value) -> String {
     let reason = &body["reason"];
-    if !reason.is_null() {
-        said.push_str(&format!(" ({}: {})", text(reason, "code"), text(reason, "message")));
+    if reason.is_null() {
+        return String::new();
     }
-    said
+    format!(" ({}: {})", text(reason, "code"), text(reason, "message"))
 }
 
 /// `delete deployments.apps dev/web`
@@ -160,6 +174,13 @@ mod tests {
             },
         });
         assert_eq!(decided(&body), "deny  ada aks: get /version by dev/agents/no-delete (RuleDenied: not on Fridays)");
+    }
+
+    #[test]
+    fn a_refused_connection_says_where_it_was_going() {
+        let reason = json!({"code": "NameUnknown", "message": "not in the policy"});
+        let body = json!({"verdict": "deny", "destination": "evil.example", "reason": reason, "unrecordedBefore": 3});
+        assert_eq!(connection(&body), "deny  evil.example (NameUnknown: not in the policy), and 3 more before it");
     }
 
     #[test]

@@ -58,7 +58,10 @@ pub(super) fn run(args: &TailArgs) -> anyhow::Result<ExitCode> {
         print(&mut out, &entry, args.output)?;
     }
     out.flush()?;
-    while args.follow {
+    if !args.follow {
+        return Ok(if damaged { ExitCode::from(2) } else { ExitCode::SUCCESS });
+    }
+    loop {
         match reader.poll() {
             Some(Ok(entry)) if filter.matches(&entry) => {
                 print(&mut out, &entry, args.output)?;
@@ -69,7 +72,6 @@ pub(super) fn run(args: &TailArgs) -> anyhow::Result<ExitCode> {
             None => thread::sleep(POLL),
         }
     }
-    Ok(if damaged { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
 /// How often a trail that is followed is looked at.

@@ -24,7 +24,7 @@ pub(crate) struct PolicyArgs {
 #[derive(Debug, Subcommand)]
 enum Sub {
     Test(test::TestArgs),
-    Explain(explain::ExplainArgs),
+    Explain(Box<explain::ExplainArgs>),
 }
 
 /// Runs the subcommand.
