@@ -37,8 +37,10 @@ pub(crate) enum Refused {
     Unrecorded(TrailError),
     /// There is no answer from the server.
     Upstream(UpstreamError),
-    /// There is an answer that must not be shown.
+    /// There is an answer that cannot be masked.
     Withheld { answered: StatusCode, why: String },
+    /// There is an answer that is not shown for another reason.
+    Cut { answered: StatusCode, why: String },
 }
 
 impl Refused {
@@ -57,6 +59,7 @@ impl Refused {
             Self::Upstream(UpstreamError::Dial(error)) => error.code(),
             Self::Upstream(_) => "UpstreamBroken",
             Self::Withheld { .. } => "Withheld",
+            Self::Cut { .. } => "Cut",
         }
     }
 
@@ -88,6 +91,9 @@ impl Refused {
                 (error.to_string(), "Whether it was carried out is not known: look before you repeat it.".into())
             }
             Self::Withheld { why, .. } => (why.clone(), String::new()),
+            Self::Cut { answered, why } => {
+                (format!("the server answered {}, but {why}", answered.as_u16()), String::new())
+            }
         }
     }
 
@@ -119,13 +125,15 @@ impl Refused {
         match self {
             Self::Unreadable(unreadable) => StatusCode::from_u16(unreadable.status).unwrap_or(StatusCode::BAD_REQUEST),
             Self::Rejected(reject) => reject.code,
+            // Nothing is wrong with the token: another one would not help.
+            Self::Unidentified(refusal) if refusal.code == "ProviderUnavailable" => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unidentified(_) => StatusCode::UNAUTHORIZED,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy | Self::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::BodyLost(_) => StatusCode::BAD_REQUEST,
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
-            Self::Upstream(_) | Self::Withheld { .. } => StatusCode::BAD_GATEWAY,
+            Self::Upstream(_) | Self::Withheld { .. } | Self::Cut { .. } => StatusCode::BAD_GATEWAY,
         }
     }
 

@@ -37,5 +37,5 @@ impl Masking {
 }
 
 fn cut(error: sluice_mask::secrets::NotMaskable) -> Cut {
-    Cut(format!("it cannot be masked: {error}"))
+    Cut::Unmaskable(error.to_string())
 }

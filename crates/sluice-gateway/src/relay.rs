@@ -1,12 +1,14 @@
 //! A response on its way to the client: masked, counted, recorded, released.
 //!
-//! Nothing is collected but small bodies of known length. The last byte (of a
-//! known length), or the end (of an unknown one), leaves only after the
-//! outcome is recorded.
+//! Nothing is collected but small bodies of known length, and what is there
+//! already. The last byte (of a known length), or the end (of an unknown one),
+//! leaves only after the outcome is recorded.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
@@ -24,9 +26,66 @@ const PROGRESS_TIME: Duration = Duration::from_secs(60);
 /// After how many bytes it is recorded anyway.
 const PROGRESS_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A response body that was cut or cannot be shown, and why.
+/// Why a response body is not shown to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cut(pub(crate) String);
+pub(crate) enum Cut {
+    /// It cannot be masked.
+    Unmaskable(String),
+    /// It broke off, is too long, or its outcome cannot be recorded.
+    Broken(String),
+}
+
+impl Cut {
+    /// In words for people.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Unmaskable(why) | Self::Broken(why) => why,
+        }
+    }
+}
+
+type BodyFrame = Option<Result<Frame<Bytes>, hyper::Error>>;
+
+/// A body, and what of it was there at once.
+struct Coming {
+    ahead: VecDeque<BodyFrame>,
+    /// Bytes in `ahead`.
+    bytes: u64,
+    body: Incoming,
+}
+
+impl Coming {
+    /// Takes what is there without waiting, about [`SMALL`] bytes at most.
+    fn new(mut body: Incoming) -> Self {
+        let mut ahead = VecDeque::new();
+        let mut bytes = 0;
+        while bytes < SMALL
+            && let Some(frame) = body.frame().now_or_never()
+        {
+            bytes +=
+                frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, |data| data.len() as u64);
+            let over = !matches!(frame, Some(Ok(_)));
+            ahead.push_back(frame);
+            if over {
+                break;
+            }
+        }
+        Self { ahead, bytes, body }
+    }
+
+    /// Whether all of it is here.
+    fn is_complete(&self) -> bool {
+        matches!(self.ahead.back(), Some(None))
+    }
+
+    /// The next frame. Dropped while it waits, it has taken nothing.
+    async fn frame(&mut self) -> BodyFrame {
+        match self.ahead.pop_front() {
+            Some(frame) => frame,
+            None => self.body.frame().await,
+        }
+    }
+}
 
 /// What is done to a response body.
 pub(crate) struct Relay {
@@ -43,28 +102,29 @@ impl Relay {
     /// # Errors
     /// Nothing was released; the outcome is recorded, or could not be.
     pub(crate) async fn start(self, body: Incoming) -> Result<Downward, Cut> {
-        match body.size_hint().exact() {
-            Some(length) if length <= SMALL => self.whole(body, length).await,
-            length => {
-                let length = if self.masking.is_some() { None } else { length };
-                let (sender, downward) = Downward::stream(length);
-                tokio::spawn(self.stream(body, length, sender));
-                Ok(downward)
-            }
+        let length = body.size_hint().exact();
+        let coming = Coming::new(body);
+        if coming.is_complete() || length.is_some_and(|length| length <= SMALL) {
+            return self.whole(coming).await;
         }
+        let length = if self.masking.is_some() { None } else { length };
+        let (sender, downward) = Downward::stream(length);
+        tokio::spawn(self.stream(coming, length, sender));
+        Ok(downward)
     }
 
-    async fn whole(mut self, mut body: Incoming, length: u64) -> Result<Downward, Cut> {
+    async fn whole(mut self, mut coming: Coming) -> Result<Downward, Cut> {
+        let length = coming.bytes;
         let mut taken: Vec<Bytes> = Vec::new();
         let mut trailers: Option<HeaderMap> = None;
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = coming.frame().await {
             match frame.map(Frame::into_data) {
                 Ok(Ok(data)) => match self.mask(data) {
                     Ok(data) => taken.push(data),
                     Err(cut) => return Err(self.failed(cut).await),
                 },
                 Ok(Err(frame)) => trailers = frame.into_trailers().ok(),
-                Err(error) => return Err(self.failed(Cut(format!("the server's answer broke off: {error}"))).await),
+                Err(error) => return Err(self.failed(broke_off(&error)).await),
             }
         }
         match self.rest() {
@@ -72,14 +132,18 @@ impl Relay {
             Err(cut) => return Err(self.failed(cut).await),
         }
         let data = join(taken, length);
+        if self.limit.is_some_and(|limit| data.len() as u64 > limit) {
+            let cut = Cut::Broken(over_limit(self.limit));
+            return Err(self.failed(cut).await);
+        }
         self.running.passes(&data);
         sluice_audit::failpoint!("gateway.before_outcome");
-        self.running.end(End::Done).await.map_err(|error| Cut(error.to_string()))?;
+        self.running.end(End::Done).await.map_err(|error| Cut::Broken(error.to_string()))?;
         sluice_audit::failpoint!("gateway.after_outcome");
         Ok(Downward::complete(data, trailers))
     }
 
-    async fn stream(mut self, mut body: Incoming, mut left: Option<u64>, sender: mpsc::Sender<Piece>) {
+    async fn stream(mut self, mut coming: Coming, mut left: Option<u64>, sender: mpsc::Sender<Piece>) {
         let mut progress = tokio::time::interval_at(Instant::now() + PROGRESS_TIME, PROGRESS_TIME);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut recorded = 0;
@@ -87,7 +151,7 @@ impl Relay {
             let frame = tokio::select! {
                 biased;
                 () = sender.closed() => return self.over(End::Abandoned).await,
-                frame = body.frame() => frame,
+                frame = coming.frame() => frame,
                 _ = progress.tick() => {
                     if self.running.bytes() > recorded {
                         recorded = self.running.bytes();
@@ -101,7 +165,7 @@ impl Relay {
                     let data = match self.mask(data) {
                         Ok(data) if data.is_empty() => continue,
                         Ok(data) => data,
-                        Err(cut) => return self.over(End::Failed(cut.0)).await,
+                        Err(cut) => return self.over(End::Failed(cut.why().to_owned())).await,
                     };
                     left = left.map(|left| left.saturating_sub(data.len() as u64));
                     self.running.passes(&data);
@@ -128,11 +192,11 @@ impl Relay {
                             self.running.passes(&rest);
                             self.last(sender, Some(Frame::data(rest))).await
                         }
-                        Err(cut) => self.over(End::Failed(cut.0)).await,
+                        Err(cut) => self.over(End::Failed(cut.why().to_owned())).await,
                     };
                 }
                 Err(error) => {
-                    return self.over(End::Failed(format!("the server's answer broke off: {error}"))).await;
+                    return self.over(End::Failed(broke_off(&error).why().to_owned())).await;
                 }
             }
         }
@@ -163,7 +227,7 @@ impl Relay {
     }
 
     async fn failed(self, cut: Cut) -> Cut {
-        let _ = self.running.end(End::Failed(cut.0.clone())).await;
+        let _ = self.running.end(End::Failed(cut.why().to_owned())).await;
         cut
     }
 
@@ -180,6 +244,10 @@ impl Relay {
         self.running.masked(values);
         Ok(rest)
     }
+}
+
+fn broke_off(error: &hyper::Error) -> Cut {
+    Cut::Broken(format!("the server's answer broke off: {error}"))
 }
 
 /// What is said of a response over policy's `responseBytes`.

@@ -317,15 +317,16 @@ impl Session {
                 return Err(Refused::Withheld { answered: head.status, why });
             }
         };
+        let answered = head.status;
         if limit.is_some_and(|limit| body.size_hint().lower() > limit) {
             let why = over_limit(limit);
             running.end(End::Failed(why.clone())).await?;
-            return Err(Refused::Withheld { answered: head.status, why });
+            return Err(Refused::Cut { answered, why });
         }
-        let body = match (Relay { masking, running, limit }).start(body).await {
-            Ok(body) => body,
-            Err(Cut(why)) => return Err(Refused::Withheld { answered: head.status, why }),
-        };
+        let body = (Relay { masking, running, limit }).start(body).await.map_err(|cut| match cut {
+            Cut::Unmaskable(why) => Refused::Withheld { answered, why },
+            Cut::Broken(why) => Refused::Cut { answered, why },
+        })?;
         head.version = http::Version::HTTP_11;
         Ok(Response::from_parts(head, body))
     }

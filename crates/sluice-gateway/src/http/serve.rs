@@ -48,7 +48,6 @@ pub(crate) async fn http1<T, S, F>(
         Box::pin(async move { Ok::<_, Infallible>(answer.await) })
     });
     let mut connection = hyper::server::conn::http1::Builder::new()
-        .auto_date_header(false)
         .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES + 4096)
         .max_headers(MAX_FIELDS)
@@ -73,11 +72,11 @@ pub(crate) async fn http1<T, S, F>(
 /// Closes so that the last answer arrives: a socket closed with unread bytes
 /// resets the connection and takes the answer with it.
 pub(crate) async fn linger<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T) {
-    const MOST: usize = 64 * 1024;
-    const LONGEST: Duration = Duration::from_secs(1);
+    const MOST: usize = 8 * 1024 * 1024;
+    const LONGEST: Duration = Duration::from_secs(2);
     let _ = tokio::time::timeout(LONGEST, async {
         stream.shutdown().await?;
-        let mut space = [0; 2048];
+        let mut space = [0; 4096];
         let mut seen = 0;
         while seen < MOST {
             match stream.read(&mut space).await? {
@@ -109,7 +108,6 @@ pub(crate) async fn http2<T, S, F>(
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .auto_date_header(false)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD_BYTES as u32)
         .max_pending_accept_reset_streams(20)
