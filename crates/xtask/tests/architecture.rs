@@ -12,6 +12,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-policy", &["sluice-core"]),
     ("sluice-audit", &["sluice-core"]),
     ("sluice-k8s", &["sluice-core", "sluice-policy"]),
+    ("sluice-wire", &["sluice-core", "sluice-policy", "sluice-audit"]),
+    ("sluice-control", &["sluice-core", "sluice-policy", "sluice-audit", "sluice-wire", "sluice-k8s"]),
     ("sluice-gateway", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit"]),
     ("sluice", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway", "sluice-k8s"]),
     ("sluice-testkit", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway"]),
