@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 )
 
@@ -20,6 +21,9 @@ var volatile = map[string]bool{
 	"evaluationError":    true,
 }
 
+// version is a resource version inside an error message.
+var version = regexp.MustCompile(`in record \(\d+\)`)
+
 // normal is the outcome as JSON, with volatile fields reduced to whether they are there, and the namespace
 // under a neutral name.
 func normal(outcome outcome, namespace string) string {
@@ -35,7 +39,8 @@ func normal(outcome outcome, namespace string) string {
 	if err != nil {
 		return "not JSON: " + err.Error()
 	}
-	return strings.ReplaceAll(string(bytes), namespace, "NAMESPACE")
+	text := strings.ReplaceAll(string(bytes), namespace, "NAMESPACE")
+	return version.ReplaceAllString(text, "in record (VERSION)")
 }
 
 func reduce(value any) any {

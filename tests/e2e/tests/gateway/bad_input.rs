@@ -212,12 +212,13 @@ fn mistakes_in_arguments_are_refused_at_start(seat: Seat) -> Result<()> {
 }
 
 fn no_policy_at_all(seat: Seat) -> Result<()> {
-    let empty = Builder::new(seat)?.arguments(["--namespace", "agents"]);
+    let address = (seat.loopback(), 9).into();
+    let empty = Builder::new(seat)?.arguments(["--namespace", "agents"]).target(TARGET, address);
     let refused = empty.refused()?;
     for word in ["policy", "GatewayPolicy"] {
         ensure!(refused.stderr.contains(word), "no {word:?} in: {}", refused.stderr);
     }
-    let without = Builder::new(seat)?.without("--policy").refused()?;
+    let without = Builder::new(seat)?.target(TARGET, address).without("--policy").refused()?;
     ensure!(without.stderr.contains("--policy"), "{}", without.stderr);
     Ok(())
 }

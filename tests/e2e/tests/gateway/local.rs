@@ -113,12 +113,13 @@ fn there_is_no_other_way_out(seat: Seat) -> Result<()> {
         "https://other.example/version".to_owned(),
         "https://127.0.0.1:6443/version".to_owned(),
     ] {
-        let finished = desk.run(&["curl", "--silent", "--insecure", "--max-time", "30", &url])?;
+        let finished = desk.run(&["curl", "--silent", "--fail", "--insecure", "--max-time", "30", &url])?;
         ensure!(!finished.status.success() && !finished.stdout.contains("gitVersion"), "{url}: {}", finished.stdout);
     }
     let lies = desk.run(&[
         "curl",
         "--silent",
+        "--fail",
         "--insecure",
         "--max-time",
         "30",

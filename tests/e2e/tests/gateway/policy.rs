@@ -164,7 +164,7 @@ fn conditions_look_into_the_body(seat: Seat) -> Result<()> {
     for request in refused {
         let what = format!("{:?}", String::from_utf8_lossy(&request.body));
         let response = fake.ask(request)?;
-        ensure!(matches!(response.status, 400 | 403), "{what}: {} {}", response.status, response.text());
+        ensure!(matches!(response.status, 400 | 403 | 415), "{what}: {} {}", response.status, response.text());
     }
     assert_eq!(fake.paths().len(), 2);
     let bodies: Vec<_> = fake.upstream.seen().into_iter().map(|seen| seen.body).collect();

@@ -135,7 +135,7 @@ fn requests(namespace: &Namespace, pod: &str) -> Vec<Request> {
         get(format!("{maps}?fieldSelector=metadata.name%3Dmap-3")),
         get(format!("{maps}?labelSelector=%21%21")),
         get(format!("{maps}?watch=1&resourceVersion=0&timeoutSeconds=1&fieldSelector=metadata.name%3Dmap-1")),
-        get(format!("{maps}?resourceVersion=999999999999&resourceVersionMatch=Exact")),
+        get(format!("{maps}?resourceVersion=nonsense")),
         get(namespace.core("services/idle")),
         get(namespace.core("serviceaccounts/default")),
         get(namespace.core("pods")),

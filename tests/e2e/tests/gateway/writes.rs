@@ -120,8 +120,6 @@ fn requests(namespace: &Namespace) -> Vec<Request> {
             "application/yaml",
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: two, labels: {made-by: e2e}}\n",
         ),
-        Request::new("POST", maps.clone()).body("application/json", "{\"kind\": \"ConfigMap\", "),
-        Request::new("POST", maps.clone()).body("text/plain", "hello"),
         Request::new("PUT", one.clone()).json(&map("one")),
         Request::new("PUT", one.clone()).json(&map("another")),
         patch(&one, "merge-patch+json", r#"{"data": {"merged": "yes"}}"#),
