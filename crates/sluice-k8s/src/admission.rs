@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::inject::{self, InjectionSettings, Placement};
 use crate::patch::{Operation, difference};
+use crate::{crds, names};
 
 /// What the API server asks.
 #[derive(Debug, Clone, Deserialize)]
@@ -158,6 +159,24 @@ pub fn pod(request: &AdmissionRequest, required: bool, settings: &InjectionSetti
     match inject::inject(&request.object, placement, settings) {
         Ok(injected) => Answer::Allowed { patch: difference(&request.object, &injected), warnings: Vec::new() },
         Err(refusals) => Answer::Refused(refusals.iter().map(|refusal| format!("sluice: {refusal}")).collect()),
+    }
+}
+
+/// Answers for a policy or a provider that is created or changed: whether it
+/// compiles by itself. What others must give (a provider that is not there yet)
+/// is left to its status. `DELETE` and status are allowed.
+pub fn policy(request: &AdmissionRequest) -> Answer {
+    let ours = request.kind.group == names::GROUP && request.sub_resource.is_empty();
+    if !ours || !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
+        return Answer::allowed();
+    }
+    let going = request.object.pointer("/metadata/deletionTimestamp").is_some_and(|when| !when.is_null());
+    if going || request.object.get("spec") == request.old_object.get("spec") {
+        return Answer::allowed();
+    }
+    match crds::check(&request.object) {
+        Ok(warnings) => Answer::Allowed { patch: Vec::new(), warnings },
+        Err(problems) => Answer::Refused(problems),
     }
 }
 

@@ -12,10 +12,14 @@
 //! no server and no file; `xtask generate` writes what [`generate`] lists.
 
 pub mod admission;
+pub mod crds;
+pub mod generate;
 
 
 pub mod inject;
 pub mod names;
 pub mod patch;
+pub mod policies;
+pub mod webhooks;
 
 

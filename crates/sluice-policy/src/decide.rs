@@ -4,7 +4,7 @@
 use sluice_core::kubernetes::{Request, Scope};
 use sluice_core::{Action, Command, SubjectKind};
 
-use crate::compile::{Policy, Rule};
+use crate::compile::{Policy, Rule, Standing};
 use crate::evaluate::{Condition, Question};
 use crate::spec::{Mode, RuleAction, SecretMask};
 use crate::tri::Answer;
@@ -300,9 +300,12 @@ impl Compiled {
             Durability::Auto => Durability::Process,
             asked => asked,
         };
-        // On, unless every policy that names the target says otherwise.
+        // On, unless every policy that names the target says otherwise and no
+        // guard insists.
+        let mut guards = self.policies.iter().filter(|policy| policy.standing == Standing::Guard);
         let mask_secrets = self.naming(&command.target.name).any(|policy| policy.masks_secrets(command))
-            || self.naming(&command.target.name).next().is_none();
+            || self.naming(&command.target.name).next().is_none()
+            || guards.any(|guard| !guard.masks.is_empty() && guard.masks_secrets(command));
         Obligations { mask_secrets, durability }
     }
 
@@ -355,7 +358,8 @@ impl Policy {
     /// Whether its rules of this action are about the subject. A workload
     /// cannot get away from a `Deny` by presenting no token.
     fn hears(&self, command: &Command, action: RuleAction) -> bool {
-        self.identifies(command) || (action == RuleAction::Deny && command.subject.kind == SubjectKind::Workload)
+        let everyone = self.standing == Standing::Guard || command.subject.kind == SubjectKind::Workload;
+        self.identifies(command) || (action == RuleAction::Deny && everyone)
     }
 
     /// Whether it wants Secrets masked for this subject: so by default, and
@@ -366,7 +370,7 @@ impl Policy {
         }
         self.masks.iter().any(|mask| {
             let excepted = mask.except_for.as_ref().is_some_and(|subjects| {
-                self.identifies(command) && subjects.matches(&command.subject) == Answer::Yes
+                (self.standing == Standing::Guard || self.identifies(command)) && subjects.matches(&command.subject) == Answer::Yes
             });
             mask.secrets == SecretMask::Values && !excepted
         })

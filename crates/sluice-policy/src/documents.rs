@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -6,10 +7,12 @@ use serde_json::Value;
 
 use crate::Problem;
 use crate::nearest::{all_of, did_you_mean};
-use crate::spec::{API_VERSION, GatewayPolicy, IdentityProvider};
+use crate::spec::{API_VERSION, ClusterGatewayPolicy, GatewayPolicy, IdentityProvider};
 
 /// Bytes of one source; more is refused unread.
 pub const MAX_SOURCE_BYTES: usize = 1024 * 1024;
+/// Kinds that are read.
+const KINDS: [&str; 3] = ["GatewayPolicy", "ClusterGatewayPolicy", "IdentityProvider"];
 /// Documents over all sources.
 pub const MAX_DOCUMENTS: usize = 256;
 
@@ -18,7 +21,10 @@ pub const MAX_DOCUMENTS: usize = 256;
 #[derive(Debug, Clone, Default)]
 pub struct Documents {
     pub(crate) policies: Vec<Document<GatewayPolicy>>,
+    pub(crate) cluster_policies: Vec<Document<ClusterGatewayPolicy>>,
     pub(crate) providers: Vec<Document<IdentityProvider>>,
+    /// Folder with the bundles of ConfigMaps, in a cluster.
+    pub(crate) bundles: Option<PathBuf>,
 }
 
 /// One document, and what to call it in a [`Problem`].
@@ -78,7 +84,7 @@ impl Documents {
 
     /// How many documents there are.
     pub fn len(&self) -> usize {
-        self.policies.len() + self.providers.len()
+        self.policies.len() + self.cluster_policies.len() + self.providers.len()
     }
 
     /// Whether there is no document.
@@ -96,10 +102,11 @@ impl Documents {
         };
         let name = fields.get("metadata").and_then(|m| m.get("name")).and_then(Value::as_str).unwrap_or("?");
         let label = format!("{label} {kind}/{name}");
-        if !matches!(kind, "GatewayPolicy" | "IdentityProvider") {
-            let near = did_you_mean(kind, ["GatewayPolicy", "IdentityProvider"]);
+        if !KINDS.contains(&kind) {
+            let near = did_you_mean(kind, KINDS);
             let near = if near.is_empty() { ";".to_owned() } else { near };
-            let message = format!("`{kind}` is unknown{near} Known are `GatewayPolicy` and `IdentityProvider`");
+            let known = all_of(&KINDS.map(|kind| format!("`{kind}`")));
+            let message = format!("`{kind}` is unknown{near} Known are {known}");
             return Err(problem(&label, "kind", message));
         }
         match text("apiVersion") {
@@ -109,12 +116,19 @@ impl Documents {
             }
             None => return Err(problem(&label, "apiVersion", format!("is missing; write `{API_VERSION}`"))),
         }
-        if kind == "GatewayPolicy" {
-            let content: GatewayPolicy = typed(&label, value)?;
-            self.policies.push(Document { label, content });
-        } else {
-            let content: IdentityProvider = typed(&label, value)?;
-            self.providers.push(Document { label, content });
+        match kind {
+            "GatewayPolicy" => {
+                let content = typed(&label, value)?;
+                self.policies.push(Document { label, content });
+            }
+            "ClusterGatewayPolicy" => {
+                let content = typed(&label, value)?;
+                self.cluster_policies.push(Document { label, content });
+            }
+            _ => {
+                let content = typed(&label, value)?;
+                self.providers.push(Document { label, content });
+            }
         }
         Ok(())
     }
@@ -124,6 +138,12 @@ impl Documents {
         for Document { label, content } in &self.policies {
             if !seen.insert((content.metadata.namespace(), content.metadata.name.as_str())) {
                 problems.push(problem(label, "metadata.name", taken("policy", &content.metadata.name)));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for Document { label, content } in &self.cluster_policies {
+            if !seen.insert(content.metadata.name.as_str()) {
+                problems.push(problem(label, "metadata.name", taken("cluster policy", &content.metadata.name)));
             }
         }
         let mut seen = BTreeSet::new();

@@ -14,6 +14,7 @@
 //! fetched, and decides on facts that others established.
 
 mod builtin;
+mod bundle;
 pub mod cases;
 mod compile;
 mod compiled;
@@ -33,6 +34,7 @@ mod units;
 mod wellknown;
 mod when;
 
+pub use bundle::BundleKey;
 pub use compile::{Compiled, compile};
 pub use compiled::{
     Audit, AuditMode, Claims, Durability, Egress, EgressHost, Keys, Limits, Provider, Responses, Target, TargetKind,

@@ -10,10 +10,11 @@ impl Documents {
     /// with sorted keys, on a line of its own, the lines sorted.
     pub(crate) fn revision(&self) -> String {
         let policies = self.policies.iter().map(|document| serde_json::to_value(&document.content));
+        let cluster = self.cluster_policies.iter().map(|document| serde_json::to_value(&document.content));
         let providers = self.providers.iter().map(|document| serde_json::to_value(&document.content));
         // These types always have a JSON form; one that had none would only
         // be missing from the digest.
-        let mut lines: Vec<String> = policies.chain(providers).flatten().map(|value| canonical(&value)).collect();
+        let mut lines: Vec<String> = policies.chain(cluster).chain(providers).flatten().map(|value| canonical(&value)).collect();
         lines.sort();
         let digest = digest(&SHA256, lines.join("\n").as_bytes());
         let mut revision = hex::encode(digest.as_ref());

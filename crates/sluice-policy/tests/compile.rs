@@ -266,3 +266,53 @@ fn empty_documents_are_no_documents() {
     let documents = Documents::parse(&[("a.yaml".to_owned(), "---\n---\n# nothing\n".to_owned())]).expect("nothing");
     assert!(documents.is_empty());
 }
+
+#[test]
+fn bundles_of_a_cluster_are_found_in_its_folder() {
+    let bundle = "corp-ca, key: roots.pem";
+    let provider = PROVIDERS.replace("spec: {issuers:", "spec: {caBundleRef: {configMap: login-ca}, issuers:");
+    let spec = target("prod", "prod.example.com", &format!(", caBundleRef: {{configMap: {bundle}}}"));
+    let documents = || {
+        let sources = [("p.yaml".to_owned(), provider.clone()), ("a.yaml".to_owned(), policy("a", &spec))];
+        Documents::parse(&sources).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    };
+    let keys: Vec<String> = documents().bundle_keys().iter().map(ToString::to_string).collect();
+    assert_eq!(keys, ["_control/login-ca/ca.crt", "agents/corp-ca/roots.pem"]);
+
+    let compiled = compile(&documents().in_cluster("/bundles"), &workload("agents", &[])).expect("policy");
+    assert_eq!(compiled.targets()[0].ca_bundle, Some("/bundles/agents/corp-ca/roots.pem".into()));
+    assert_eq!(compiled.providers()[0].ca_bundle, Some("/bundles/_control/login-ca/ca.crt".into()));
+
+    let problems = compile(&documents(), &workload("agents", &[])).expect_err("no cluster");
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["spec.caBundleRef.configMap", "spec.targets[0].caBundleRef.configMap"]);
+
+    let file = policy("a", &target("prod", "prod.example.com", ", caBundleRef: {file: /etc/shadow}"));
+    let sources = [("p.yaml".to_owned(), PROVIDERS.to_owned()), ("a.yaml".to_owned(), file)];
+    let documents = Documents::parse(&sources).expect("documents").in_cluster("/bundles");
+    let problems = compile(&documents, &workload("agents", &[])).expect_err("a file in a cluster");
+    assert_eq!(problems[0].path, "spec.targets[0].caBundleRef.file");
+}
+
+#[test]
+fn the_api_server_of_the_own_cluster_has_audiences_of_its_own() {
+    let compiled = agents(&[policy("a", &target("self", "kubernetes.default.svc", ""))]).expect("policy");
+    assert_eq!(
+        compiled.targets()[0].audiences,
+        ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"]
+    );
+    let compiled = agents(&[policy("a", &target("self", "kubernetes.default.svc", ", audiences: [own]"))]).expect("policy");
+    assert_eq!(compiled.targets()[0].audiences, ["own"]);
+}
+
+#[test]
+fn guard_rails_are_no_policy_and_bound_it() {
+    let rails = "---\napiVersion: sluice.dev/v1alpha1\nkind: ClusterGatewayPolicy\nmetadata: {name: rails}\nspec: {limits: {commandsPerMinute: 5}}\n";
+    let alone = agents(&[rails.to_owned()]).expect("rails");
+    assert!(alone.warnings().iter().any(|warning| warning.message.contains("no policy is about this workload")));
+    assert!(alone.providers().is_empty());
+    let spec = target("prod", "prod.example.com", "").replacen('{', "{audit: {mode: BestEffort}, limits: {commandsPerMinute: 50}, ", 1);
+    let both = agents(&[rails.to_owned(), policy("a", &spec)]).expect("policy");
+    assert_eq!(both.limits().commands_per_minute, Some(5));
+    assert_eq!(both.audit().mode, AuditMode::BestEffort);
+}

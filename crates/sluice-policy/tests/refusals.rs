@@ -21,6 +21,7 @@ struct Case {
     provider: Option<Value>,
     rule: Option<Value>,
     target: Option<Value>,
+    guard: Option<Value>,
 }
 
 #[test]
@@ -83,6 +84,11 @@ fn changed(case: &Case) -> String {
         merge(&mut policy["spec"]["targets"][0], patch);
     }
     merge(provider, case.provider.as_ref().unwrap_or(&json!({})));
+    if let Some(spec) = &case.guard {
+        documents.push(json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "ClusterGatewayPolicy", "metadata": {"name": "rails"}, "spec": spec,
+        }));
+    }
     // JSON documents are YAML documents.
     documents.iter().map(|document| format!("---\n{document}\n")).collect()
 }

@@ -2,8 +2,8 @@
 //! fresh.
 //!
 //! ```text
-//! cargo run -p xtask                 # writes docs/policy-reference.md and docs/schema/*.json
-//! cargo run -p xtask -- --check      # exit code 1, and which file, where one is stale
+//! cargo run -p xtask -- generate           # writes them
+//! cargo run -p xtask -- generate --check   # exit code 1, and which file, where one is stale
 //! ```
 
 mod reference;
@@ -17,14 +17,17 @@ use clap::Parser;
 
 /// Makes generated files.
 #[derive(Parser)]
-struct Arguments {
-    /// Write nothing; fail where a file differs from what would be written.
-    #[arg(long)]
-    check: bool,
+enum Arguments {
+    /// Write the generated files.
+    Generate {
+        /// Write nothing; fail where a file differs from what would be written.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+    let Arguments::Generate { check } = Arguments::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut stale = Vec::new();
     for (path, content) in generated()? {
@@ -32,7 +35,7 @@ fn main() -> Result<ExitCode> {
         if fs::read_to_string(&file).is_ok_and(|old| old == content) {
             continue;
         }
-        if arguments.check {
+        if check {
             stale.push(path);
             continue;
         }
@@ -43,7 +46,7 @@ fn main() -> Result<ExitCode> {
         println!("wrote {}", path.display());
     }
     for path in &stale {
-        eprintln!("{} is stale: run `cargo run -p xtask` and commit it", path.display());
+        eprintln!("{} is stale: run `make generate` and commit it", path.display());
     }
     Ok(if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -53,14 +56,19 @@ fn generated() -> Result<Vec<(PathBuf, String)>> {
     let policy = sluice_policy::spec::policy_schema();
     let provider = sluice_policy::spec::provider_schema();
     let pretty = |schema: &serde_json::Value| -> Result<String> { Ok(serde_json::to_string_pretty(schema)? + "\n") };
-    Ok(vec![
+    let cluster = sluice_policy::spec::cluster_policy_schema();
+    let kinds = [("GatewayPolicy", &policy), ("ClusterGatewayPolicy", &cluster), ("IdentityProvider", &provider)];
+    let mut files: Vec<(PathBuf, String)> = vec![
         (
             "docs/policy-reference.md".into(),
-            reference::page(&[("GatewayPolicy", &policy), ("IdentityProvider", &provider)]),
+            reference::page(&kinds),
         ),
         ("docs/schema/gatewaypolicy.json".into(), pretty(&policy)?),
+        ("docs/schema/clustergatewaypolicy.json".into(), pretty(&cluster)?),
         ("docs/schema/identityprovider.json".into(), pretty(&provider)?),
-    ])
+    ];
+    files.extend(sluice_k8s::generate::files()?.into_iter().map(|(path, content)| (path.into(), content)));
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -72,7 +80,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for (path, content) in generated().expect("the files") {
             let old = fs::read_to_string(root.join(&path)).unwrap_or_default();
-            assert!(old == content, "{} is stale: run `cargo run -p xtask` and commit it", path.display());
+            assert!(old == content, "{} is stale: run `make generate` and commit it", path.display());
         }
     }
 

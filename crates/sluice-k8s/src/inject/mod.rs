@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::names;
 
+pub(crate) use refuse::VOLUME_KINDS;
 pub use settings::InjectionSettings;
 
 /// What is wrong with a pod, and what to do about it.

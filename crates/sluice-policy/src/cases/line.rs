@@ -5,6 +5,24 @@ use crate::matcher::RESOURCE_VERBS;
 use crate::nearest::did_you_mean;
 use crate::wellknown::{self, Known};
 
+/// Subresources of built-in resources.
+const SUBRESOURCES: &[&str] = &[
+    "approval",
+    "attach",
+    "binding",
+    "ephemeralcontainers",
+    "eviction",
+    "exec",
+    "finalize",
+    "log",
+    "portforward",
+    "proxy",
+    "resize",
+    "scale",
+    "status",
+    "token",
+];
+
 /// Reads a kubectl-like line to the request that it stands for:
 ///
 /// ```text
@@ -14,7 +32,9 @@ use crate::wellknown::{self, Known};
 /// Verbs are those of rules, and of kubectl where they differ: `get` without a
 /// name is `list`, `delete` without one `deletecollection`, `apply` is `patch`,
 /// `logs POD`, `exec POD`, `attach POD` and `port-forward POD` are about pods.
-/// Built-in resources may be given in the singular or by their short name.
+/// Built-in resources may be given in the singular or by their short name, and
+/// `TYPE/NAME` is read as kubectl reads it, unless `NAME` is a subresource that
+/// the API has (`pods/log`).
 /// Without a namespace it is `default`; `-A` is all of them.
 ///
 /// # Errors
@@ -65,7 +85,11 @@ pub fn request_line(line: &str) -> Result<Request, String> {
             RESOURCE_VERBS.join(", ")
         ));
     }
-    let object = words.next();
+    let (resource, named) = match resource.split_once('/') {
+        Some((kind, name)) if !SUBRESOURCES.contains(&name) => (kind, Some(name)),
+        _ => (resource, None),
+    };
+    let object = named.or_else(|| words.next());
     if let Some(extra) = words.next() {
         return Err(format!("`{extra}` is one word too many; write `VERB RESOURCE NAMESPACE/NAME`"));
     }
@@ -145,5 +169,30 @@ fn method(verb: &str) -> &'static str {
         "patch" => "PATCH",
         "delete" | "deletecollection" => "DELETE",
         _ => "GET",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> (String, String, Option<String>) {
+        let request = request_line(line).expect(line);
+        let Scope::Resource(resource) = request.scope else { panic!("{line} is about a resource") };
+        (request.verb, Resource { name: None, ..resource.clone() }.qualified(), resource.name)
+    }
+
+    #[test]
+    fn a_type_and_a_name_are_told_from_a_subresource() {
+        for (line, verb, resource, name) in [
+            ("delete pod/web-1 -n dev", "delete", "pods", Some("web-1")),
+            ("delete deployment web", "delete", "deployments.apps", Some("web")),
+            ("get pods/log web-1", "get", "pods/log", Some("web-1")),
+            ("patch deployments.apps/scale dev/web", "patch", "deployments.apps/scale", Some("web")),
+            ("get widgets.acme.example/w", "get", "widgets.acme.example", Some("w")),
+            ("get pods", "list", "pods", None),
+        ] {
+            assert_eq!(read(line), (verb.to_owned(), resource.to_owned(), name.map(str::to_owned)), "{line}");
+        }
     }
 }

@@ -1,28 +1,35 @@
 //! What several policies say together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use super::Policy;
+use super::{Policy, Standing};
 use crate::compiled::{Audit, AuditMode, Durability, Egress, EgressHost, Limits, Responses, Target, TargetKind};
 use crate::documents::Document;
 use crate::spec::{EgressOther, GatewayPolicy, TargetSpec};
 use crate::subjects::reporter;
-use crate::{Problem, units};
+use crate::{Problem, bundle, units};
 
 /// Audience of tokens for AKS.
 const AKS_AUDIENCE: &str = "6dae42f8-4368-4678-94ff-3960e28e3630";
+
+/// The API server of the workload's own cluster, as its clients call it.
+const IN_CLUSTER_SERVER: &str = "kubernetes.default.svc";
+/// Usual audiences of a cluster's own tokens.
+const IN_CLUSTER_AUDIENCES: [&str; 2] =
+    ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"];
 
 type Selected<'a> = (&'a Document<GatewayPolicy>, Policy);
 
 /// The targets of all policies. One name and one host stand for one another:
 /// within a policy, and across policies unless all settings are equal.
-pub(super) fn targets(selected: &[Selected<'_>], problems: &mut Vec<Problem>) -> Vec<Target> {
+pub(super) fn targets(selected: &[Selected<'_>], bundles: Option<&Path>, problems: &mut Vec<Problem>) -> Vec<Target> {
     let mut targets: Vec<(Target, &str)> = Vec::new();
     for (document, policy) in selected {
         let mut own: Vec<Target> = Vec::new();
         for (index, written) in document.content.spec.targets.iter().enumerate() {
             let at = format!("spec.targets[{index}]");
-            let Some(target) = target(document, written, &at, problems) else { continue };
+            let Some(target) = target(document, written, &at, bundles, problems) else { continue };
             let mut report = reporter(problems, &document.label, &at);
             if own.iter().any(|other| other.name == target.name) {
                 report(".name", format!("another target is called `{}` already; rename one", target.name));
@@ -62,6 +69,7 @@ fn target(
     document: &Document<GatewayPolicy>,
     written: &TargetSpec,
     at: &str,
+    bundles: Option<&Path>,
     problems: &mut Vec<Problem>,
 ) -> Option<Target> {
     let before = problems.len();
@@ -82,9 +90,15 @@ fn target(
             report(&format!(".audiences[{index}]"), format!("`{audience}` is no audience; write the exact `aud`"));
         }
     }
-    if written.ca_bundle_ref.as_ref().is_some_and(|reference| reference.file.is_empty()) {
-        report(".caBundleRef.file", "is empty; write the path of a PEM file".to_owned());
-    }
+    let namespace = document.content.metadata.namespace();
+    let reference = written.ca_bundle_ref.as_ref();
+    let ca_bundle = match reference.map(|reference| bundle::path(reference, Some(namespace), bundles)).transpose() {
+        Ok(path) => path,
+        Err((field, message)) => {
+            report(&format!(".caBundleRef{field}"), message);
+            None
+        }
+    };
     drop(report);
     let (Ok(host), Ok(ports)) = (host, ports) else { return None };
     if problems.len() > before {
@@ -92,7 +106,8 @@ fn target(
     }
     let mut audiences = written.audiences.clone();
     if audiences.is_empty() {
-        audiences.push(AKS_AUDIENCE.to_owned());
+        let default: &[&str] = if host == IN_CLUSTER_SERVER { &IN_CLUSTER_AUDIENCES } else { &[AKS_AUDIENCE] };
+        audiences.extend(default.iter().map(|audience| (*audience).to_owned()));
     }
     audiences.sort();
     audiences.dedup();
@@ -102,7 +117,7 @@ fn target(
         ports,
         kind: TargetKind::Kubernetes,
         audiences,
-        ca_bundle: written.ca_bundle_ref.as_ref().map(|reference| reference.file.clone().into()),
+        ca_bundle,
         providers: Vec::new(),
     })
 }
@@ -210,7 +225,9 @@ pub(super) fn limits(selected: &[Selected<'_>]) -> Limits {
 /// The strictest of each; the defaults where no policy is selected.
 pub(super) fn audit(selected: &[Selected<'_>]) -> Audit {
     let default = Audit::default();
-    let Some((first, rest)) = selected.split_first() else { return default };
+    // Guards say nothing about it.
+    let mut said = selected.iter().filter(|(_, policy)| policy.standing == Standing::Namespaced);
+    let Some(first) = said.next() else { return default };
     let one = |(document, _): &Selected<'_>| {
         let spec = &document.content.spec;
         Audit {
@@ -224,7 +241,7 @@ pub(super) fn audit(selected: &[Selected<'_>]) -> Audit {
                 .unwrap_or(default.max_policy_age),
         }
     };
-    rest.iter().map(one).fold(one(first), |all, next| Audit {
+    said.map(one).fold(one(first), |all, next| Audit {
         mode: if all.mode == AuditMode::Strict { all.mode } else { next.mode },
         durability: stronger(all.durability, next.durability),
         responses: if all.responses == Responses::Digest { all.responses } else { next.responses },

@@ -1,5 +1,6 @@
 //! From documents to a policy that decides.
 
+mod cluster;
 mod combine;
 mod policy;
 mod provider;
@@ -14,7 +15,7 @@ use crate::nearest::did_you_mean;
 use crate::spec::GatewayPolicy;
 use crate::{Audit, Documents, Egress, Limits, Problem, Provider, Target};
 
-pub(crate) use policy::{Policy, Rule};
+pub(crate) use policy::{Policy, Rule, Standing};
 
 /// Policy for one workload, ready to decide.
 #[derive(Debug)]
@@ -41,14 +42,29 @@ pub fn compile(documents: &Documents, workload: &Workload) -> Result<Compiled, V
     let mut warnings = Vec::new();
 
     let mut providers: Vec<Provider> =
-        documents.providers.iter().map(|document| provider::provider(document, &mut problems)).collect();
+        documents.providers.iter().map(|document| provider::provider(documents, document, &mut problems)).collect();
     provider::refuse_shared_issuers(&documents.providers, &mut problems);
     let known: BTreeSet<&str> = documents.providers.iter().map(|d| d.content.metadata.name.as_str()).collect();
 
+    let names: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
+    let guards: Vec<Document<GatewayPolicy>> = documents
+        .cluster_policies
+        .iter()
+        .map(|document| cluster::as_policy(document, &names, &mut problems))
+        .collect();
     let mut selected = Vec::new();
+    for (written, document) in documents.cluster_policies.iter().zip(&guards) {
+        let policy = policy::policy(document, Standing::Guard, &mut problems, &mut warnings);
+        let spec = &written.content.spec;
+        if cluster::may_select(spec.namespace_selector.as_ref(), &workload.namespace)
+            && selector::selects(spec.selector.as_ref(), &workload.labels)
+        {
+            selected.push((document, policy));
+        }
+    }
     for document in &documents.policies {
         check_providers(document, &known, &mut problems);
-        let policy = policy::policy(document, &mut problems, &mut warnings);
+        let policy = policy::policy(document, Standing::Namespaced, &mut problems, &mut warnings);
         match not_selected(&document.content, workload) {
             None => selected.push((document, policy)),
             Some((path, message)) => {
@@ -58,15 +74,19 @@ pub fn compile(documents: &Documents, workload: &Workload) -> Result<Compiled, V
     }
     selected.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
 
-    let targets = combine::targets(&selected, &mut problems);
+    let targets = combine::targets(&selected, documents.bundles.as_deref(), &mut problems);
     let egress = combine::egress(&selected, &targets, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
-    if selected.is_empty() {
+    if selected.iter().all(|(_, policy)| policy.standing == Standing::Guard) {
         warnings.push(no_policy(documents, workload));
     }
-    let used: BTreeSet<&str> = selected.iter().flat_map(|(_, policy)| &policy.providers).map(String::as_str).collect();
+    let used: BTreeSet<&str> = selected
+        .iter()
+        .filter(|(_, policy)| policy.standing == Standing::Namespaced)
+        .flat_map(|(_, policy)| &policy.providers)
+        .map(String::as_str).collect();
     providers.retain(|provider| used.contains(provider.name.as_str()));
     providers.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Compiled {

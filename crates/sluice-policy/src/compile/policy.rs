@@ -15,11 +15,21 @@ use super::selector;
 const MAX_RULES: usize = 1000;
 const MAX_MESSAGE_BYTES: usize = 1024;
 
+/// Which kind of document a policy was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A `GatewayPolicy`: speaks about the subjects that it identifies.
+    Namespaced,
+    /// A `ClusterGatewayPolicy`: its denials and masks are about everyone.
+    Guard,
+}
+
 /// A policy that selects the workload.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    /// `namespace/name`.
+    /// `namespace/name`; of a guard `*/name`.
     pub(crate) name: String,
+    pub(crate) standing: Standing,
     pub(crate) mode: Mode,
     /// Providers whose subjects it is about.
     pub(crate) providers: Vec<String>,
@@ -56,6 +66,7 @@ pub(crate) struct Mask {
 /// `warnings`.
 pub(super) fn policy(
     document: &Document<GatewayPolicy>,
+    standing: Standing,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Problem>,
 ) -> Policy {
@@ -79,7 +90,8 @@ pub(super) fn policy(
     drop(report);
 
     let mut warn = reporter(warnings, label, "");
-    if spec.identity.providers.is_empty() && spec.identity.workload == WorkloadIdentity::Denied && !spec.rules.is_empty()
+    let namespaced = standing == Standing::Namespaced;
+    if namespaced && spec.identity.providers.is_empty() && spec.identity.workload == WorkloadIdentity::Denied && !spec.rules.is_empty()
     {
         warn(
             "spec.identity",
@@ -87,13 +99,13 @@ pub(super) fn policy(
                 .to_owned(),
         );
     }
-    if spec.targets.is_empty() && !spec.rules.is_empty() {
+    if namespaced && spec.targets.is_empty() && !spec.rules.is_empty() {
         warn("spec.targets", "is empty, so no Allow of this policy matches; add a target".to_owned());
     }
     drop(warn);
 
     let targets: BTreeSet<String> = spec.targets.iter().map(|target| target.name.clone()).collect();
-    let name = format!("{namespace}/{}", content.metadata.name);
+    let name = format!("{}/{}", if namespaced { namespace } else { "*" }, content.metadata.name);
     let mut names = BTreeSet::new();
     let mut rules = Vec::new();
     for (index, written) in spec.rules.iter().enumerate().take(MAX_RULES) {
@@ -114,6 +126,7 @@ pub(super) fn policy(
         .collect();
     Policy {
         name,
+        standing,
         mode: spec.mode,
         providers: spec.identity.providers.clone(),
         workload: spec.identity.workload == WorkloadIdentity::Allowed,

@@ -7,13 +7,13 @@ use crate::documents::Document;
 use crate::nearest::did_you_mean;
 use crate::spec::{ClaimsSpec, IdentityProvider};
 use crate::subjects::reporter;
-use crate::{Problem, units};
+use crate::{Documents, Problem, bundle, units};
 
 /// Signature algorithms whose keys may be public.
 const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
 /// Checks one provider; what is wrong goes to `problems`.
-pub(super) fn provider(document: &Document<IdentityProvider>, problems: &mut Vec<Problem>) -> Provider {
+pub(super) fn provider(documents: &Documents, document: &Document<IdentityProvider>, problems: &mut Vec<Problem>) -> Provider {
     let Document { label, content } = document;
     let mut report = reporter(problems, label, "");
     let spec = &content.spec;
@@ -54,9 +54,14 @@ pub(super) fn provider(document: &Document<IdentityProvider>, problems: &mut Vec
     } else {
         Keys::Discovery
     };
-    if spec.ca_bundle_ref.as_ref().is_some_and(|reference| reference.file.is_empty()) {
-        report("spec.caBundleRef.file", "is empty; write the path of a PEM file".to_owned());
-    }
+    let reference = spec.ca_bundle_ref.as_ref();
+    let ca_bundle = match reference.map(|reference| bundle::path(reference, None, documents.bundles.as_deref())).transpose() {
+        Ok(path) => path,
+        Err((field, message)) => {
+            report(&format!("spec.caBundleRef{field}"), message);
+            None
+        }
+    };
     for (index, algorithm) in spec.algorithms.iter().enumerate() {
         if !ALGORITHMS.contains(&algorithm.as_str()) {
             report(&format!("spec.algorithms[{index}]"), algorithm_problem(algorithm));
@@ -72,7 +77,7 @@ pub(super) fn provider(document: &Document<IdentityProvider>, problems: &mut Vec
         name,
         issuers: spec.issuers.clone(),
         keys,
-        ca_bundle: spec.ca_bundle_ref.as_ref().map(|reference| reference.file.clone().into()),
+        ca_bundle,
         tenants: spec.tenants.clone(),
         algorithms: if spec.algorithms.is_empty() { vec!["RS256".to_owned()] } else { spec.algorithms.clone() },
         claims,

@@ -1,13 +1,15 @@
-//! What people write: the documents `GatewayPolicy` and `IdentityProvider` of
-//! `sluice.dev/v1alpha1`.
+//! What people write: the documents `GatewayPolicy`, `ClusterGatewayPolicy` and
+//! `IdentityProvider` of `sluice.dev/v1alpha1`.
 //!
 //! The types say exactly what works. A field that is not here is refused, so
 //! that a misspelt or a future field never makes a policy wider than it reads.
 
+mod cluster;
 mod policy;
 mod provider;
 mod rule;
 
+pub use cluster::ClusterGatewayPolicySpec;
 pub use policy::{
     AuditSpec, CaBundleRef, EgressOther, EgressRule, EgressSpec, Expression, GatewayPolicySpec, IdentitySpec,
     KubernetesTarget, LimitsSpec, Mode, Operator, Quantity, Selector, TargetSpec, WorkloadIdentity,
@@ -35,6 +37,20 @@ pub struct GatewayPolicy {
     pub metadata: Metadata,
     /// The policy itself.
     pub spec: GatewayPolicySpec,
+}
+
+/// What no agent may do or see, whatever the policies of its namespace say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterGatewayPolicy {
+    /// `sluice.dev/v1alpha1`.
+    pub api_version: String,
+    /// `ClusterGatewayPolicy`.
+    pub kind: String,
+    /// Its name; it has no namespace.
+    pub metadata: Metadata,
+    /// The guard rails themselves.
+    pub spec: ClusterGatewayPolicySpec,
 }
 
 /// Who vouches for the people and programs behind a token.
@@ -79,6 +95,11 @@ impl Metadata {
 /// JSON schema (draft 2020-12) of a `GatewayPolicy`.
 pub fn policy_schema() -> serde_json::Value {
     schemars::schema_for!(GatewayPolicy).to_value()
+}
+
+/// JSON schema (draft 2020-12) of a `ClusterGatewayPolicy`.
+pub fn cluster_policy_schema() -> serde_json::Value {
+    schemars::schema_for!(ClusterGatewayPolicy).to_value()
 }
 
 /// JSON schema (draft 2020-12) of an `IdentityProvider`.

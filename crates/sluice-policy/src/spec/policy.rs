@@ -128,7 +128,9 @@ pub struct TargetSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<u16>,
     /// Audiences that a token for this target must carry one of. Absent: that
-    /// of AKS, `6dae42f8-4368-4678-94ff-3960e28e3630`.
+    /// of AKS, `6dae42f8-4368-4678-94ff-3960e28e3630`; for
+    /// `kubernetes.default.svc` the issuer of the cluster's own tokens, by its
+    /// usual names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
     /// Roots that vouch for the server beside the public ones.
@@ -141,17 +143,27 @@ pub struct TargetSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KubernetesTarget {
     /// Its host name, such as `prod-abc123.hcp.westeurope.azmk8s.io`: no
-    /// scheme, port or path.
+    /// scheme, port or path. `kubernetes.default.svc` is the API server of the
+    /// cluster that the workload runs in.
     pub server: String,
 }
 
-/// Where a bundle of CA certificates is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Where a bundle of CA certificates is: a ConfigMap in a cluster, a file
+/// outside.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CaBundleRef {
+    /// Name of a ConfigMap in the namespace of the policy (for an
+    /// `IdentityProvider`, in that of the control plane).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<String>,
+    /// Key of the ConfigMap that holds the PEM text. Absent: `ca.crt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Path of a PEM file, absolute or relative to the gateway's working
-    /// directory.
-    pub file: String,
+    /// directory. For policy files only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// Destinations that are no target.

@@ -1,0 +1,75 @@
+//! Ways into the gateway from the side.
+
+use super::pods::{IS_AGENT, list};
+use super::{Asserted, Draft};
+use crate::names;
+
+pub(super) fn all() -> Vec<Asserted> {
+    vec![ephemeral_containers(), resize(), exec(), tokens(), namespaces()]
+}
+
+fn ours() -> String {
+    list([names::INIT, names::GATEWAY])
+}
+
+fn ephemeral_containers() -> Asserted {
+    Draft::new("sluice-ephemeral-containers", "", &["pods/ephemeralcontainers"], &["UPDATE"])
+        .when("agent", IS_AGENT)
+        .demand(
+            "object.spec.?ephemeralContainers.orValue([]).size() <= oldObject.spec.?ephemeralContainers.orValue([]).size()",
+            "sluice: an ephemeral container would run beside the gateway unchecked; debug a copy of the pod instead: \
+             kubectl debug POD --copy-to=NAME",
+        )
+        .done()
+}
+
+fn resize() -> Asserted {
+    Draft::new("sluice-resize", "", &["pods/resize"], &["UPDATE"])
+        .when("agent", IS_AGENT)
+        .demand(
+            format!(
+                "object.spec.?initContainers.orValue([]).all(c, !(c.name in {}) || \
+                 oldObject.spec.?initContainers.orValue([]).exists(o, o.name == c.name && o.?resources == c.?resources))",
+                ours()
+            ),
+            "sluice: the gateway's resources cannot change while the pod runs; set them in the chart's values",
+        )
+        .done()
+}
+
+fn exec() -> Asserted {
+    Draft::new("sluice-exec", "", &["pods/exec", "pods/attach"], &["CONNECT"])
+        .demand(
+            format!("!(object.?container.orValue('') in {})", ours()),
+            "sluice: nobody enters the gateway, which holds the pod's keys; its log is open: kubectl logs POD -c sluice-gateway",
+        )
+        .done()
+}
+
+fn tokens() -> Asserted {
+    Draft::new("sluice-tokens", "", &["serviceaccounts/token"], &["CREATE"])
+        .demand(
+            format!(
+                "!object.spec.?audiences.orValue([]).exists(a, a.endsWith('{}')) || \
+                 'system:nodes' in request.userInfo.?groups.orValue([]) && \
+                 object.spec.?boundObjectRef.?kind.orValue('') == 'Pod'",
+                names::CONTROL_AUDIENCE
+            ),
+            format!("sluice: tokens for {} are made by nodes for their own pods alone", names::CONTROL_AUDIENCE),
+        )
+        .done()
+}
+
+/// Whoever may `delete requirednamespaces.sluice.dev` (a name that only RBAC
+/// knows) may lift the demand.
+fn namespaces() -> Asserted {
+    Draft::new("sluice-namespaces", "", &["namespaces"], &["UPDATE"])
+        .when("required", "oldObject.metadata.?labels['sluice.dev/required'].orValue('') == 'true'")
+        .demand(
+            "object.metadata.?labels['sluice.dev/required'].orValue('') == 'true' || \
+             authorizer.group('sluice.dev').resource('requirednamespaces').check('delete').allowed()",
+            "sluice: the label sluice.dev/required keeps this namespace's pods behind the gateway; to remove it takes the \
+             right to `delete requirednamespaces.sluice.dev`",
+        )
+        .done()
+}
