@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("xtask", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway", "sluice-k8s"]),
     ("sluice-e2e", &["sluice-testkit"]),
     ("sluice-bench", &["sluice-testkit"]),
+    ("sluice-bench", &["sluice-testkit"]),
 ];
 
 /// Programs that the gateway must not carry: its size and its attack surface
