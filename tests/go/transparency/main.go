@@ -81,13 +81,23 @@ func run(direct, directNamespace, through, throughNamespace string) (differ bool
 		line := map[string]any{"operation": operation.name, "write": operation.write, "equal": a == b}
 		if a != b {
 			differ = true
-			line["direct"], line["through"] = a, b
+			line["direct"], line["through"] = around(a, b)
 		}
 		if err := printer.Encode(line); err != nil {
 			return differ, err
 		}
 	}
 	return differ, nil
+}
+
+// around is where two texts begin to differ, with something before and after.
+func around(a, b string) (string, string) {
+	start := 0
+	for start < min(len(a), len(b)) && a[start] == b[start] {
+		start++
+	}
+	start = max(0, start-200)
+	return a[start:min(len(a), start+600)], b[start:min(len(b), start+600)]
 }
 
 func newSide(kubeconfig, namespace string) (*side, error) {

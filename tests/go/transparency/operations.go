@@ -126,6 +126,8 @@ func deployment() *appsv1.Deployment {
 
 func discover(_ context.Context, s *side) (any, error) {
 	groups, resources, err := s.discovery.ServerGroupsAndResources()
+	// client-go walks a map.
+	sort.Slice(resources, func(i, j int) bool { return resources[i].GroupVersion < resources[j].GroupVersion })
 	return map[string]any{"groups": groups, "resources": resources}, err
 }
 

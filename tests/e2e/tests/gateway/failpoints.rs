@@ -47,21 +47,25 @@ impl Story {
     }
 
     /// A change that policy allows; the record of it is as large as `size`
-    /// asks.
-    fn change(&mut self, gateway: &Gateway, size: usize) -> bool {
+    /// asks. Whether it was acknowledged: without an answer it was not, and
+    /// any other answer is a failure of the test.
+    fn change(&mut self, gateway: &Gateway, size: usize) -> Result<bool> {
         let name = format!("map-{}", self.next);
         self.next += 1;
         let query = if size == 0 { String::new() } else { format!("?fieldManager=e2e&x={}", "x".repeat(size)) };
         let request = Request::new("PATCH", format!("/api/v1/namespaces/dev/configmaps/{name}{query}"))
             .bearer(&self.token)
             .body("application/merge-patch+json", r#"{"data": {"a": "b"}}"#);
-        match gateway.ask(TARGET, &request) {
-            Ok(response) if response.status == 200 => {
-                self.acknowledged.push(name);
-                true
-            }
-            _ => false,
-        }
+        let Ok(response) = gateway.ask(TARGET, &request) else { return Ok(false) };
+        ensure!(
+            response.status == 200,
+            "{name}: {} {}\n{}",
+            response.status,
+            response.text(),
+            gateway.process().stderr()
+        );
+        self.acknowledged.push(name);
+        Ok(true)
     }
 
     /// A read that policy denies.
@@ -74,7 +78,7 @@ impl Story {
     fn until_killed(&mut self, mut gateway: Gateway, point: &str, size: usize) -> Result<Builder> {
         for _ in 0..5_000 {
             self.denied(&gateway);
-            if !self.change(&gateway, size) {
+            if !self.change(&gateway, size)? {
                 fired(gateway.process_mut(), point)?;
                 return gateway.kill();
             }
@@ -87,7 +91,7 @@ impl Story {
         let verified = left.trail().with_its_own_keys().verify()?;
         ensure!(matches!(verified.code, 0 | 4 | 5), "{point}: after the kill: {} {}", verified.code, verified.text);
         let gateway = left.start().with_context(|| format!("{point}: the next gateway"))?;
-        ensure!(self.change(&gateway, 0), "{point}: the next gateway does not serve");
+        ensure!(self.change(&gateway, 0)?, "{point}: the next gateway does not serve");
         let stopped = gateway.stop()?;
         let trail = stopped.trail();
         let verified = trail.with_its_own_keys().verify()?;
@@ -240,7 +244,7 @@ fn killed_at_the_end(seat: Seat) -> Result<()> {
         let time = if point.ends_with("_head") { 2 } else { 1 };
         let mut gateway = builder.failpoint(&format!("{point}:{time}"))?.start()?;
         for _ in 0..3 {
-            ensure!(story.change(&gateway, 0), "{point}: it fired before the end");
+            ensure!(story.change(&gateway, 0)?, "{point}: it fired before the end");
         }
         gateway.process().signal("TERM")?;
         fired(gateway.process_mut(), point)?;

@@ -16,6 +16,7 @@ seats!(
     values_are_masked_in_every_representation,
     values_are_masked_in_a_watch,
     answers_to_writes_are_masked,
+    refusals_of_patches_do_not_quote_the_secret,
     kubectl_shows_masks,
     some_may_see
 );
@@ -199,6 +200,29 @@ fn answers_to_writes_are_masked(seat: Seat) -> Result<()> {
             hidden.check(&what, &plain(&response)?)?;
             assert_eq!(response.status, status, "{what}: {}", response.text());
         }
+    }
+    Ok(())
+}
+
+/// The API server quotes the whole patched object where it cannot read it.
+fn refusals_of_patches_do_not_quote_the_secret(seat: Seat) -> Result<()> {
+    let real = Real::start(seat, EVERYTHING)?;
+    let hidden = Hidden::make(&real)?;
+    let one = hidden.namespace.core("secrets/db");
+    for (kind, body) in [
+        ("application/merge-patch+json", r#"{"metadata": {"labels": 5}}"#),
+        ("application/merge-patch+json", r#"{"data": {"more": 5}}"#),
+        ("application/json-patch+json", r#"[{"op": "add", "path": "/metadata/labels", "value": 5}]"#),
+        ("application/json-patch+json", r#"[{"op": "add", "path": "/immutable", "value": "x"}]"#),
+        ("application/strategic-merge-patch+json", r#"{"metadata": {"labels": 5}}"#),
+    ] {
+        let request = Request::new("PATCH", one.clone()).body(kind, body);
+        let shown = real.cluster.admin(request.clone())?;
+        ensure!(shown.status == 422, "direct: {}", shown.text());
+        let answer = real.ask(request)?;
+        ensure!(answer.status == 422, "{}", answer.text());
+        hidden.check(body, &answer.body)?;
+        ensure!(answer.text().contains("sluice withholds"), "{}", answer.text());
     }
     Ok(())
 }

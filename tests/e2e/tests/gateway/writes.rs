@@ -51,14 +51,24 @@ fn comparable_headers(response: &Response) -> Vec<(String, String)> {
 
 /// The body with what differs between two objects of one shape made neutral.
 fn normal(response: &Response, namespace: &Namespace) -> String {
-    match serde_json::from_slice::<Value>(&response.body) {
+    let text = match serde_json::from_slice::<Value>(&response.body) {
         Ok(mut value) => {
             reduce(&mut value);
             value.to_string()
         }
         Err(_) => response.text(),
+    };
+    without_version(&text).replace(&namespace.name, "NAMESPACE")
+}
+
+/// A message of the API server that names a stored version.
+fn without_version(text: &str) -> String {
+    match text.split_once("in record (") {
+        Some((before, rest)) => {
+            format!("{before}in record {}", rest.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+        }
+        None => text.to_owned(),
     }
-    .replace(&namespace.name, "NAMESPACE")
 }
 
 fn reduce(value: &mut Value) {
