@@ -78,6 +78,28 @@ pub enum TrailError {
         /// What to do.
         fix: String,
     },
+    /// The record is in the trail, but the collector did not acknowledge it in
+    /// time.
+    #[error(
+        "trail folder {folder}: record {sequence} was not acknowledged by the collector within {} s; fix: see why the collector cannot be reached or refuses records (`sluice check`), then try again",
+        wait.as_secs_f32()
+    )]
+    Unacknowledged {
+        /// The trail's folder.
+        folder: PathBuf,
+        /// The record's place in the epoch.
+        sequence: u64,
+        /// How long it waited.
+        wait: std::time::Duration,
+    },
+    /// `Collector` durability was asked for, and the trail is not shipped.
+    #[error(
+        "trail folder {folder}: durability Collector was asked for and no collector is configured; fix: name a collector, or ask for Disk"
+    )]
+    NoCollector {
+        /// The trail's folder.
+        folder: PathBuf,
+    },
     /// The trail was ended.
     #[error(
         "trail folder {folder}: the trail has ended; fix: nothing is recorded after the end, start the gateway again"
@@ -134,6 +156,6 @@ impl TrailError {
 
     /// Whether the trail takes records again by itself once the cause is gone.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Unwritable { .. })
+        matches!(self, Self::Full { .. } | Self::Unwritable { .. } | Self::Unacknowledged { .. })
     }
 }

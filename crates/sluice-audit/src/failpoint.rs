@@ -32,6 +32,9 @@ pub const NAMES: &[&str] = &[
     "end.after_trim",
 ];
 
+/// The same of a trail that is shipped, when it gives segments back.
+pub const SHIP_NAMES: &[&str] = &["free.after_mark", "free.after_remove"];
+
 /// Ends the process here, if it was asked to.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]

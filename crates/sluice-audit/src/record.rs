@@ -153,6 +153,9 @@ pub enum Kind {
     Enrol,
     /// A policy revision was taken, or refused.
     Config,
+    /// Somebody changed a policy, or who vouches for whom. Written by the control
+    /// plane.
+    Policy,
     /// A session began.
     Open,
     /// A command is about to be forwarded.
@@ -183,6 +186,7 @@ impl Kind {
         match self {
             Self::Enrol => "enrol",
             Self::Config => "config",
+            Self::Policy => "policy",
             Self::Open => "open",
             Self::Intent => "intent",
             Self::Outcome => "outcome",

@@ -52,7 +52,7 @@ pub(crate) fn open(folder: &Path, options: TrailOptions) -> Result<Opened, Trail
     check(&options)?;
     let directory = Arc::new(lock(folder)?);
     let listing = Listing::read(folder).map_err(|error| TrailError::folder(folder, "listing it", &error))?;
-    for path in &listing.unfinished {
+    for path in listing.unfinished.iter().chain(&listing.stale) {
         std::fs::remove_file(path)
             .map_err(|error| TrailError::folder(folder, &format!("removing {}", path.display()), &error))?;
     }
@@ -66,7 +66,7 @@ pub(crate) fn open(folder: &Path, options: TrailOptions) -> Result<Opened, Trail
     let newest = listing.epochs.keys().chain(&enrolled).map(|(ordinal, _)| *ordinal).max();
     let ordinal = newest.unwrap_or(0) + 1;
     let public = key.public();
-    let shared = Arc::new(Shared::new(folder.to_owned(), epoch, public));
+    let shared = Arc::new(Shared::new(folder.to_owned(), (ordinal, epoch), public, options.collector_wait));
     let spool = Spool::new(SpoolOptions {
         folder: folder.to_owned(),
         directory: directory.clone(),
@@ -82,6 +82,8 @@ pub(crate) fn open(folder: &Path, options: TrailOptions) -> Result<Opened, Trail
         clock: options.clock.clone(),
         shared: shared.clone(),
         heads_every: options.heads_every,
+        shipped: options.collector_wait.is_some(),
+        mark: listing.mark.clone(),
         lock: directory.clone(),
     })?;
     writer.write(Record::new(Kind::Enrol).with_all(Enrol {
@@ -153,7 +155,7 @@ impl Past {
                 break;
             }
             past.crashed = true;
-            let (newest, recovered) = past.epoch(folder, ordinal, epoch, files, &mut seen)?;
+            let (newest, recovered) = past.epoch(folder, ordinal, epoch, listing, &mut seen)?;
             // An epoch without one good leaf holds nothing to go on from.
             if newest.sequence > 0 {
                 past.predecessor.get_or_insert(newest);
@@ -163,6 +165,17 @@ impl Past {
             }
         }
         past.open.reverse();
+        if past.predecessor.is_none() {
+            past.predecessor = listing.mark.newest_gone().and_then(|gone| {
+                let freed = gone.freed?;
+                Some(Predecessor {
+                    epoch: gone.epoch,
+                    hash: freed.hash,
+                    ordinal: gone.ordinal,
+                    sequence: freed.sequence,
+                })
+            });
+        }
         let newest = past.predecessor.map_or(0, |predecessor| predecessor.ordinal);
         for &(ordinal, epoch) in enrolled.iter().filter(|(ordinal, _)| *ordinal > newest) {
             past.gaps.push(Gap {
@@ -182,15 +195,20 @@ impl Past {
         folder: &Path,
         ordinal: u64,
         epoch: Uuid,
-        files: &EpochFiles,
+        listing: &Listing,
         seen: &mut Seen,
     ) -> Result<(Predecessor, bool), TrailError> {
+        let none = EpochFiles::default();
+        let files = listing.epochs.get(&(ordinal, epoch)).unwrap_or(&none);
         let unreadable = |path: &Path, error: &std::io::Error| {
             TrailError::folder(folder, &format!("reading {}", path.display()), error)
         };
         let mut scan = EpochScan::new(ordinal, epoch, files.clone(), Mode::Still);
-        let mut open: BTreeMap<u64, RecordId> = BTreeMap::new();
-        let mut recovered = false;
+        // Nothing is given back before a start has said all that it found.
+        let mut recovered = files.freed.is_some();
+        let handed = listing.mark.of(ordinal, epoch).filter(|_| recovered);
+        let mut open: BTreeMap<u64, RecordId> =
+            handed.map(|handed| handed.open.iter().copied().collect()).unwrap_or_default();
         let damage = loop {
             match scan.next() {
                 Ok(None) => break None,

@@ -13,11 +13,12 @@ use crate::format::{FrameHeader, FrameKind, Named, SegmentHeader};
 use crate::hash::Hash;
 use crate::head::Head;
 use crate::leaf::{self, Envelope, Salt};
+use crate::mark::Freed;
 use crate::record::{Kind, RecordId};
 
 mod file;
 
-pub(crate) use file::{EpochFiles, Listing, Rest, end_of_data, is_locked, rest};
+pub(crate) use file::{EpochFiles, Listing, Rest, end_of_data, is_locked, regular_file, rest};
 use file::{fill, open, rest_is_zero};
 
 /// Where something lies.
@@ -103,15 +104,17 @@ struct Segment {
 }
 
 impl EpochScan {
+    /// Starts at the first segment, or after those that a collector has.
     pub(crate) fn new(ordinal: u64, epoch: Uuid, files: EpochFiles, mode: Mode) -> Self {
+        let freed = files.freed.unwrap_or(Freed { segments: 0, sequence: 0, hash: Hash::ZERO });
         Self {
             epoch,
             ordinal,
             files,
-            done: 0,
+            done: freed.segments,
             current: None,
-            sequence: 0,
-            hash: Hash::ZERO,
+            sequence: freed.sequence,
+            hash: freed.hash,
             ended: false,
             mode,
             end: (0, 0),

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +75,28 @@ impl Spool {
     /// Room of a segment that holds nothing yet.
     pub(crate) fn empty_room(&self) -> u64 {
         self.segment_bytes - SegmentHeader::LEN as u64
+    }
+
+    /// Number of the current segment.
+    pub(crate) fn number(&self) -> u64 {
+        self.current.as_ref().map_or(0, |segment| segment.number)
+    }
+
+    /// Removes segments that a collector has, and with `gone` the public key of
+    /// their epoch. What cannot be removed is removed by the next start.
+    pub(crate) fn free(&mut self, ordinal: u64, epoch: Uuid, numbers: RangeInclusive<u64>, gone: bool) {
+        for number in numbers {
+            let path = self.folder.join(Named::Segment { ordinal, epoch, number }.name().unwrap_or_default());
+            let len = std::fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
+            if std::fs::remove_file(&path).is_ok() {
+                self.others = self.others.saturating_sub(len);
+            }
+            failpoint::hit("free.after_remove");
+        }
+        if gone {
+            let name = Named::PublicKey { ordinal, epoch }.name().unwrap_or_default();
+            let _ = std::fs::remove_file(self.folder.join(name));
+        }
     }
 
     /// Bytes of all segments of the trail.

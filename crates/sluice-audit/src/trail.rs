@@ -2,15 +2,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sluice_core::{Clock, Workload};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::error::TrailError;
 use crate::key::PublicKey;
 use crate::leaf::Of;
+use crate::mark::Handed;
 use crate::record::{Kind, Record, RecordId};
 use crate::recovery::{self, Recovery};
 use crate::writer::{self, Acknowledgement, Append, Message, Room};
@@ -38,6 +40,9 @@ pub struct TrailOptions {
     pub capacity_bytes: u64,
     /// After how many leaves the newest is signed, 1 to 1,000,000.
     pub heads_every: u64,
+    /// Whether the trail is shipped to a collector, and how long a record with
+    /// [`Durability::Collector`] waits to be acknowledged by it.
+    pub collector_wait: Option<Duration>,
     /// Where the public half of the epoch's key goes besides the trail's own
     /// folder: a place that who can write the trail cannot write. `verify`
     /// takes this folder as its keys.
@@ -54,6 +59,7 @@ impl TrailOptions {
             segment_bytes: 16 << 20,
             capacity_bytes: 1 << 30,
             heads_every: 1_000,
+            collector_wait: None,
             key_folder: None,
         }
     }
@@ -66,6 +72,8 @@ pub enum Durability {
     Process,
     /// The disk has it: it survives a crash of the node.
     Disk,
+    /// The collector has it on its disk: it survives the loss of the node.
+    Collector,
 }
 
 /// A record that is in the trail.
@@ -136,12 +144,22 @@ impl Trail {
         self.inner.append(record, durability, Room::General).await
     }
 
+    /// Whether the trail is shipped, so that [`Durability::Collector`] can be
+    /// asked for.
+    pub fn is_shipped(&self) -> bool {
+        self.inner.shared.wait.is_some()
+    }
+
     /// Writes an intent, and keeps room for its outcome: whatever happens to
     /// the disk meanwhile, the outcome can be written.
     ///
     /// # Errors
     /// The command must not be forwarded.
+    ///
+    /// With [`Durability::Collector`] an intent that is not acknowledged in time
+    /// gets the outcome `abandoned`.
     pub async fn intent(&self, record: Record, durability: Durability) -> Result<Intent, TrailError> {
+        self.inner.shared.can(durability)?;
         let of = Of { epoch: self.inner.shared.epoch, id: record.id(), sequence: 0 };
         let token = Intent {
             inner: self.inner.clone(),
@@ -151,7 +169,17 @@ impl Trail {
         let (answer, answered) = oneshot::channel();
         let acknowledgement = Acknowledgement::intent(answer, token);
         self.inner.send(record, durability, Room::Reserving, acknowledgement).await?;
-        answered.await.map_err(|_| self.inner.gone())?
+        let intent = answered.await.map_err(|_| self.inner.gone())??;
+        match self.inner.shared.shipped(intent.receipt.sequence, durability).await {
+            Ok(()) => Ok(intent),
+            Err(error) => {
+                let record = Record::new(Kind::Outcome)
+                    .with("outcome", "abandoned")
+                    .with("error", format!("not forwarded: {error}"));
+                intent.outcome(record, Durability::Process).await?;
+                Err(error)
+            }
+        }
     }
 
     /// How it is doing.
@@ -162,6 +190,27 @@ impl Trail {
     /// The folder it lies in.
     pub fn folder(&self) -> &Path {
         &self.inner.shared.folder
+    }
+
+    /// What the trail's parts share, for the shipper.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// Signs the newest leaf if it is not signed yet; says which leaf the
+    /// newest head speaks of. `None`: the trail has ended.
+    pub(crate) async fn sign(&self) -> Option<u64> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.sender.as_ref()?.send(Message::Sign(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Says what a collector has. Lost when the trail has ended: it is then
+    /// asked again after the next start.
+    pub(crate) async fn hand_over(&self, handed: Handed) {
+        if let Some(sender) = &self.inner.sender {
+            let _ = sender.send(Message::HandedOver(Box::new(handed))).await;
+        }
     }
 
     /// The epoch of this process.
@@ -223,6 +272,7 @@ impl Intent {
     /// The outcome is not in the trail, or it is not known whether it is.
     pub async fn outcome(mut self, record: Record, durability: Durability) -> Result<Receipt, TrailError> {
         let inner = self.inner.clone();
+        inner.shared.can(durability)?;
         let (answer, answered) = oneshot::channel();
         let append = Append {
             record: record.of(self.of()).prepare(),
@@ -235,7 +285,9 @@ impl Intent {
         let place = sender.reserve().await.map_err(|_| inner.gone())?;
         self.armed = false;
         place.send(Message::Append(Box::new(append)));
-        answered.await.map_err(|_| inner.gone())?
+        let receipt = answered.await.map_err(|_| inner.gone())??;
+        inner.shared.shipped(receipt.sequence, durability).await?;
+        Ok(receipt)
     }
 
     /// Called by the writer, once the intent is in the trail.
@@ -267,9 +319,12 @@ struct Inner {
 
 impl Inner {
     async fn append(&self, record: Record, durability: Durability, room: Room) -> Result<Receipt, TrailError> {
+        self.shared.can(durability)?;
         let (answer, answered) = oneshot::channel();
         self.send(record, durability, room, Acknowledgement::receipt(answer)).await?;
-        answered.await.map_err(|_| self.gone())?
+        let receipt = answered.await.map_err(|_| self.gone())??;
+        self.shared.shipped(receipt.sequence, durability).await?;
+        Ok(receipt)
     }
 
     async fn send(
@@ -307,8 +362,18 @@ impl Drop for Inner {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) folder: PathBuf,
+    pub(crate) ordinal: u64,
     pub(crate) epoch: Uuid,
     pub(crate) key: PublicKey,
+    /// How long a record waits for the collector; `None`: there is none.
+    wait: Option<Duration>,
+    /// Newest leaf of this epoch that the collector has. Written by the
+    /// shipper.
+    pub(crate) acknowledged: watch::Sender<u64>,
+    /// Told when leaves were written; and when somebody waits for them to be
+    /// shipped.
+    pub(crate) written: Notify,
+    pub(crate) urgent: Notify,
     /// Written by the writer.
     pub(crate) records: AtomicU64,
     /// Written by the writer.
@@ -325,11 +390,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(folder: PathBuf, epoch: Uuid, key: PublicKey) -> Self {
+    pub(crate) fn new(folder: PathBuf, (ordinal, epoch): (u64, Uuid), key: PublicKey, wait: Option<Duration>) -> Self {
         Self {
             folder,
+            ordinal,
             epoch,
             key,
+            wait,
+            acknowledged: watch::Sender::new(0),
+            written: Notify::new(),
+            urgent: Notify::new(),
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             open: AtomicU64::new(0),
@@ -348,6 +418,26 @@ impl Shared {
             bytes: self.bytes.load(Ordering::Relaxed),
             open_intents: self.open.load(Ordering::Relaxed),
             abandoned: self.abandoned.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether this durability can be had.
+    fn can(&self, durability: Durability) -> Result<(), TrailError> {
+        if durability == Durability::Collector && self.wait.is_none() {
+            return Err(TrailError::NoCollector { folder: self.folder.clone() });
+        }
+        Ok(())
+    }
+
+    /// Waits until the collector has the leaf, where that is asked for.
+    async fn shipped(&self, sequence: u64, durability: Durability) -> Result<(), TrailError> {
+        let (Durability::Collector, Some(wait)) = (durability, self.wait) else { return Ok(()) };
+        let mut acknowledged = self.acknowledged.subscribe();
+        self.urgent.notify_one();
+        let waited = tokio::time::timeout(wait, acknowledged.wait_for(|newest| *newest >= sequence)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(TrailError::Unacknowledged { folder: self.folder.clone(), sequence, wait }),
         }
     }
 

@@ -105,6 +105,8 @@ struct Epoch {
     damage: Option<Damage>,
     /// Whether the system could not read all of it.
     unread: bool,
+    /// Up to this leaf the records are at a collector, and not here.
+    freed: u64,
 }
 
 impl Judge {
@@ -132,7 +134,9 @@ impl Judge {
                 recovered: false,
                 damage: None,
                 unread: false,
+                freed: 0,
             };
+            self.freed(&mut epoch, files);
             let mode = if live { Mode::Live } else { Mode::Still };
             let mut scan = EpochScan::new(ordinal, id, files.clone(), mode);
             loop {
@@ -157,6 +161,18 @@ impl Judge {
             self.epochs.push(epoch);
         }
         progress(self.total, self.total);
+    }
+
+    /// What a collector has taken is judged there; here it is missing.
+    fn freed(&mut self, epoch: &mut Epoch, files: &EpochFiles) {
+        let Some(freed) = files.freed else { return };
+        let why = format!("records 1 to {} were handed to a collector and are judged there", freed.sequence);
+        self.report.find(about(Class::Incomplete, epoch, why).with_sequence(1));
+        let key = files.public_key.as_deref().map(read_small);
+        let text = key.and_then(Result::ok).and_then(|bytes| String::from_utf8(bytes).ok());
+        epoch.key = text.and_then(|text| PublicKey::parse_pem(&text).ok()?.first().copied());
+        epoch.freed = freed.sequence;
+        epoch.recovered = true;
     }
 
     fn item(&mut self, epoch: &mut Epoch, item: Item<'_>, progress: &mut dyn FnMut(u64, u64)) {
@@ -225,8 +241,11 @@ impl Judge {
         let was_open = self.open.get_mut(&of.epoch).is_some_and(|bits| bits.clear(of.sequence));
         // Of an epoch that is damaged, unreadable or missing, not all intents were
         // read.
-        let whole = of.epoch == epoch.id
-            || self.epochs.iter().any(|past| past.id == of.epoch && past.damage.is_none() && !past.unread);
+        let whole = (of.epoch == epoch.id && of.sequence > epoch.freed)
+            || self
+                .epochs
+                .iter()
+                .any(|past| past.id == of.epoch && past.damage.is_none() && !past.unread && of.sequence > past.freed);
         if !was_open && whole {
             let why =
                 format!("the outcome belongs to record {} of epoch {}, which is no open intent", of.sequence, of.epoch);

@@ -20,6 +20,7 @@ use crate::hash::Hash;
 use crate::head::Head;
 use crate::key::SigningKey;
 use crate::leaf::{self, Of, Place};
+use crate::mark::{Handed, Mark};
 use crate::record::{ENVELOPE, Kind, OUTCOME_LEAF, Prepared, Record, RecordId};
 use crate::spool::Spool;
 use crate::sync::{self, SyncJob};
@@ -41,6 +42,14 @@ pub(crate) struct Writer {
     sequence: u64,
     prev: Hash,
     since_head: u64,
+    /// The same in bytes of frames.
+    bytes_since_head: u64,
+    /// Newest leaf that a head speaks of.
+    signed: u64,
+    /// Whether the trail is shipped: then a head ends every segment, and is
+    /// never further away than a batch is long.
+    shipped: bool,
+    mark: Mark,
     /// Intents without an outcome; each has `RESERVE` bytes of the segment.
     open: BTreeMap<u64, RecordId>,
     /// Whole frames that are not yet written, and who waits for them.
@@ -50,7 +59,7 @@ pub(crate) struct Writer {
     blocked: Option<Blocked>,
     sync: Option<(Sender<SyncJob>, JoinHandle<()>)>,
     /// Holds the lock of the folder.
-    _lock: Arc<File>,
+    lock: Arc<File>,
 }
 
 /// No new segment can be made.
@@ -71,6 +80,8 @@ pub(crate) struct WriterParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) heads_every: u64,
+    pub(crate) shipped: bool,
+    pub(crate) mark: Mark,
     pub(crate) lock: Arc<File>,
 }
 
@@ -86,13 +97,17 @@ impl Writer {
             sequence: 0,
             prev: Hash::ZERO,
             since_head: 0,
+            bytes_since_head: 0,
+            signed: 0,
+            shipped: parts.shipped,
+            mark: parts.mark,
             open: BTreeMap::new(),
             buffer: Vec::new(),
             waiting: Vec::new(),
             scratch: Vec::new(),
             blocked: None,
             sync: None,
-            _lock: parts.lock,
+            lock: parts.lock,
         };
         writer.spool.rotate(1, Hash::ZERO)?;
         Ok(writer)
@@ -129,6 +144,11 @@ impl Writer {
                 match message {
                     Message::Append(append) => self.take(*append),
                     Message::Wake => {}
+                    Message::Sign(answer) => {
+                        self.sign();
+                        let _ = answer.send(self.signed);
+                    }
+                    Message::HandedOver(handed) => self.handed_over(*handed),
                     Message::End(answer) => {
                         let result = self.end();
                         receiver.close();
@@ -197,6 +217,10 @@ impl Writer {
             blocked.refused += 1;
             return Err(blocked.error.clone());
         }
+        if self.shipped && self.since_head > 0 {
+            // Its room is part of `END`, or was reserved with an outcome.
+            self.head();
+        }
         self.flush();
         if let Some(error) = self.shared.failure() {
             return Err(error);
@@ -234,6 +258,9 @@ impl Writer {
             let marker = Record::new(Kind::Refused).with("reason", reason).prepare();
             // Its room is part of `END`.
             self.push(&marker, Room::General, Durability::Process, None);
+            if self.shipped {
+                self.head();
+            }
             self.flush();
         }
         error
@@ -262,6 +289,7 @@ impl Writer {
         leaf::encode(record, &place, &mut self.scratch);
         let beside = record.response.as_ref().map_or(&[][..], |response| &response.salt);
         let mut waits = waits.unwrap_or_else(Acknowledgement::nobody);
+        self.bytes_since_head += frame_len(self.scratch.len(), beside.len());
         if encode_frame(FrameKind::Leaf, &self.scratch, beside, &mut self.buffer).is_none() {
             // Not met: a body is cut so that its leaf fits.
             waits.give(&Err(TrailError::Option {
@@ -282,7 +310,7 @@ impl Writer {
         waits.placed(Receipt { id: record.id, sequence: self.sequence, leaf_hash: self.prev.0 });
         self.waiting.push((waits, durability));
         self.since_head += 1;
-        if self.since_head >= self.heads_every {
+        if self.since_head >= self.heads_every || (self.shipped && self.bytes_since_head >= SIGN_BYTES) {
             self.head();
         } else if self.buffer.len() >= FLUSH {
             self.flush();
@@ -299,8 +327,57 @@ impl Writer {
         let head = Head { epoch: self.shared.epoch, sequence: self.sequence, hash: self.prev, at: self.clock.now() };
         let _ = encode_frame(FrameKind::Head, &head.sign(&self.key), &[], &mut self.buffer);
         self.flush();
-        self.since_head = 0;
+        (self.since_head, self.bytes_since_head) = (0, 0);
+        self.signed = self.sequence;
         failpoint::hit("after_head");
+    }
+
+    /// Signs the newest leaf because somebody wants to ship it.
+    fn sign(&mut self) {
+        self.say_unknown();
+        self.flush();
+        let kept = self.open.len() as u64 * RESERVE + END / 2 + HEAD;
+        if self.since_head > 0 && self.free() >= kept {
+            self.head();
+        }
+    }
+
+    /// Notes what a collector has, and gives whole segments back. When the note
+    /// cannot be written, nothing is given back, and it is tried with the next
+    /// one.
+    fn handed_over(&mut self, mut handed: Handed) {
+        self.flush();
+        if self.shared.failure().is_some() {
+            return;
+        }
+        let own = handed.epoch == self.shared.epoch;
+        if own {
+            handed.gone = false;
+            let newest = self.spool.number().saturating_sub(1);
+            handed.freed = handed.freed.filter(|freed| freed.segments > 0 && freed.segments <= newest);
+            let freed = handed.freed.map_or(0, |freed| freed.sequence);
+            handed.open = self.open.range(..=freed).map(|(sequence, id)| (*sequence, *id)).collect();
+        }
+        let (ordinal, epoch) = (handed.ordinal, handed.epoch);
+        let before = self.mark.of(ordinal, epoch).and_then(|known| known.freed).map_or(0, |freed| freed.segments);
+        let freed = handed.freed.map_or(before, |freed| freed.segments);
+        let is_gone = handed.gone;
+        let mut mark = self.mark.clone();
+        mark.take(handed);
+        let frees = freed > before || is_gone;
+        if mark.write(&self.shared.folder, &self.lock, frees).is_err() {
+            return;
+        }
+        self.mark = mark;
+        if !frees {
+            return;
+        }
+        failpoint::hit("free.after_mark");
+        self.spool.free(ordinal, epoch, before + 1..=freed, is_gone);
+        self.shared.bytes.store(self.spool.bytes(), Ordering::Relaxed);
+        if let Some(blocked) = &mut self.blocked {
+            blocked.retry = Duration::ZERO;
+        }
     }
 
     /// Writes what is in the buffer, and acknowledges what that is enough for.
@@ -320,6 +397,7 @@ impl Writer {
         self.shared.records.store(self.sequence, Ordering::Relaxed);
         self.shared.bytes.store(self.spool.bytes(), Ordering::Relaxed);
         self.shared.open.store(self.open.len() as u64, Ordering::Relaxed);
+        self.shared.written.notify_one();
         let mut to_sync = Vec::new();
         for (waits, durability) in self.waiting.drain(..) {
             match (durability, &written) {
@@ -422,6 +500,9 @@ const END: u64 = 16 * 1024;
 pub(crate) const SMALLEST_SEGMENT: u64 = 256 * 1024;
 /// Records taken before they are written, at most.
 const BATCH: usize = 1_024;
+/// Bytes of frames after which a trail that is shipped is signed. With the
+/// largest leaf behind it this is less than a batch.
+const SIGN_BYTES: u64 = 512 * 1024;
 /// Bytes in the buffer from which they are written.
 const FLUSH: usize = 512 * 1024;
 /// How long a full disk is left alone.

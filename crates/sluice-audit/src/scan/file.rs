@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::READ;
 use crate::format::{Named, SegmentHeader};
 use crate::hash::Hash;
+use crate::mark::{Freed, Mark};
 
 /// The files of a trail, by epoch.
 #[derive(Debug, Default)]
@@ -21,6 +22,10 @@ pub(crate) struct Listing {
     pub(crate) unfinished: Vec<PathBuf>,
     /// Names that are not ours.
     pub(crate) others: Vec<PathBuf>,
+    /// What a collector has taken.
+    pub(crate) mark: Mark,
+    /// Files that were to be given back for that, and are still there.
+    pub(crate) stale: Vec<PathBuf>,
 }
 
 /// The files of an epoch.
@@ -28,11 +33,13 @@ pub(crate) struct Listing {
 pub(crate) struct EpochFiles {
     pub(crate) segments: BTreeMap<u64, PathBuf>,
     pub(crate) public_key: Option<PathBuf>,
+    /// Segments that are not there because a collector has them.
+    pub(crate) freed: Option<Freed>,
 }
 
 impl Listing {
     pub(crate) fn read(folder: &Path) -> io::Result<Self> {
-        let mut listing = Self::default();
+        let mut listing = Self { mark: Mark::read(folder), ..Self::default() };
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
@@ -48,7 +55,24 @@ impl Listing {
                 Named::Other => listing.others.push(path),
             }
         }
+        listing.leave_out_freed();
         Ok(listing)
+    }
+
+    fn leave_out_freed(&mut self) {
+        for handed in &self.mark.epochs {
+            let (Some(freed), name) = (handed.freed, (handed.ordinal, handed.epoch)) else { continue };
+            let Some(files) = self.epochs.get_mut(&name) else { continue };
+            files.freed = Some(freed);
+            let kept = files.segments.split_off(&freed.segments.saturating_add(1));
+            self.stale.extend(std::mem::replace(&mut files.segments, kept).into_values());
+            if handed.gone {
+                self.stale.extend(files.public_key.take());
+                if files.segments.is_empty() {
+                    self.epochs.remove(&name);
+                }
+            }
+        }
     }
 }
 

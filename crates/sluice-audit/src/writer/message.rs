@@ -1,6 +1,7 @@
 use tokio::sync::oneshot;
 
 use crate::error::TrailError;
+use crate::mark::Handed;
 use crate::record::Prepared;
 use crate::trail::{Durability, Intent, Receipt};
 
@@ -11,6 +12,11 @@ pub(crate) enum Message {
     /// An intent was dropped.
     Wake,
     End(oneshot::Sender<Result<(), TrailError>>),
+    /// Sign the newest leaf, if there is room for a head; answers with the
+    /// newest leaf that is signed.
+    Sign(oneshot::Sender<u64>),
+    /// A collector has this.
+    HandedOver(Box<Handed>),
 }
 
 /// A record that wants a place.
