@@ -42,6 +42,9 @@ pub fn reading(request: &Request, status: StatusCode, headers: &HeaderMap) -> Re
     if bodyless || empty {
         return Reading::Untouched;
     }
+    if request.verb == "patch" && quotes(status) {
+        return Reading::Withheld("its words about a refused patch can quote the whole Secret".to_owned());
+    }
     if status == StatusCode::PARTIAL_CONTENT {
         return Reading::Withheld("it is a part of a document".to_owned());
     }
@@ -53,6 +56,12 @@ pub fn reading(request: &Request, status: StatusCode, headers: &HeaderMap) -> Re
         Some(kind) => Reading::Withheld(format!("its Content-Type is {kind:.80}")),
         None => Reading::Withheld("it has no Content-Type".to_owned()),
     }
+}
+
+/// Whether the message of such an answer to a patch may hold the patched
+/// object: where it cannot be decoded, the API server says so with all of it.
+fn quotes(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) || status.is_server_error()
 }
 
 /// The clauses that ask for JSON, `as=Table` and the like kept; wildcards
@@ -169,6 +178,25 @@ mod tests {
             (vec![], 200),
         ] {
             assert!(matches!(read(&pairs, code), Reading::Withheld(_)), "{pairs:?}");
+        }
+    }
+
+    /// "patch: Invalid value: " and then the whole Secret, as text in a Status.
+    #[test]
+    fn words_about_a_refused_patch_are_withheld() {
+        let mut json = HeaderMap::new();
+        json.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut merge = HeaderMap::new();
+        merge.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/merge-patch+json"));
+        let uri = Uri::from_static("/api/v1/namespaces/a/secrets/b");
+        let patch = super::super::attributes(&Method::PATCH, &uri, &merge).unwrap();
+        let get = request(Method::GET, "/api/v1/namespaces/a/secrets/b");
+        for (code, withheld) in
+            [(200, false), (400, true), (401, false), (403, false), (404, false), (409, false), (422, true), (429, false), (500, true)]
+        {
+            let status = StatusCode::from_u16(code).unwrap();
+            assert_eq!(matches!(reading(&patch, status, &json), Reading::Withheld(_)), withheld, "{code}");
+            assert_eq!(reading(&get, status, &json), Reading::Masked, "{code}");
         }
     }
 

@@ -55,10 +55,32 @@ fn holds_packed_marker(value: &Value) -> bool {
 
 fn secret_patch(request: &Request, check: fn(&Value) -> Result<(), Box<Reason>>) -> Result<(), Box<Reason>> {
     match request.object.known() {
-        Some(Some(patch)) => check(patch),
+        Some(Some(patch)) => {
+            check(patch)?;
+            if request.dry_run && sets_values(patch) {
+                return Err(deny(
+                    MASK_PROBE,
+                    "the answer to a dry run says whether a value would change, and so what it is",
+                    "Leave data and stringData out of the dry run, or patch the Secret for good.",
+                ));
+            }
+            Ok(())
+        }
         // The API server refuses a patch without a body by itself.
         Some(None) => Ok(()),
         None => Err(whole("the patch of the Secret could not be read")),
+    }
+}
+
+/// Whether a patch of any kind writes values.
+fn sets_values(patch: &Value) -> bool {
+    match patch {
+        Value::Object(members) => members.keys().any(|key| is_values(key)),
+        Value::Array(operations) => operations.iter().any(|operation| {
+            let path = operation.get("path").and_then(Value::as_str).unwrap_or_default();
+            !matches!(Place::of(path), Ok(Place::Annotations | Place::Other))
+        }),
+        _ => false,
     }
 }
 

@@ -139,3 +139,22 @@ fn single_keys_are_written() {
         assert_eq!(verdict(line, kind, body, true), "", "{line} {body}");
     }
 }
+
+/// The answer to a dry run says whether anything would change.
+#[test]
+fn a_guess_at_a_masked_value_is_not_tried_dry() {
+    let dry = "PATCH /api/v1/namespaces/a/secrets/b?dryRun=All";
+    for (kind, body) in [
+        (MERGE, r#"{"data":{"k":"Z3Vlc3M="}}"#),
+        (MERGE, r#"{"metadata":{"labels":{"a":"b"}},"stringData":{"k":"guess"}}"#),
+        (STRATEGIC, r#"{"data":{"k":"Z3Vlc3M="}}"#),
+        (PATCH, r#"[{"op":"add","path":"/data/k","value":"Z3Vlc3M="}]"#),
+        (PATCH, r#"[{"op":"replace","path":"/stringData/k","value":"guess"}]"#),
+    ] {
+        assert_eq!(verdict(dry, kind, body, true), "MaskProbe", "{body}");
+        assert_eq!(verdict(ONE, kind, body, true), "", "{body}");
+        assert_eq!(verdict(dry, kind, body, false), "", "{body}");
+    }
+    assert_eq!(verdict(dry, MERGE, r#"{"metadata":{"labels":{"a":"b"}}}"#, true), "");
+    assert_eq!(verdict(dry, PATCH, r#"[{"op":"add","path":"/metadata/labels/a","value":"b"}]"#, true), "");
+}
