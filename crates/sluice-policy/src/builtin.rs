@@ -9,6 +9,8 @@ use crate::{Reason, RuleRef, code};
 const OWN_GROUP: &str = "sluice.dev";
 /// Subresources that open a stream in both directions.
 const STREAMS: [&str; 3] = ["exec", "attach", "portforward"];
+/// Paths of a kubelet that run commands in containers, or open streams to them.
+const RUNS: [&str; 5] = ["run", "exec", "attach", "portforward", "cri"];
 
 /// The denial that no policy can lift, if there is one.
 pub(crate) fn denial(command: &Command, request: &Request) -> Option<Reason> {
@@ -25,7 +27,7 @@ pub(crate) fn denial(command: &Command, request: &Request) -> Option<Reason> {
     let streams = resource
         .and_then(|resource| resource.subresource.as_deref())
         .is_some_and(|subresource| STREAMS.contains(&subresource));
-    if request.upgrades || streams {
+    if request.upgrades || streams || runs_on_node(request) {
         return Some(reason(
             code::BUILTIN_UPGRADE,
             "no-upgrades",
@@ -92,6 +94,40 @@ pub(crate) fn discovery() -> RuleRef {
     RuleRef::builtin("discovery")
 }
 
+/// Whether it goes, past the API server, to the part of a kubelet that runs
+/// commands in containers: `nodes/NAME/proxy/run/…` needs no upgrade for it.
+fn runs_on_node(request: &Request) -> bool {
+    let of_node = request.resource().is_some_and(|resource| {
+        resource.group.is_empty() && resource.resource == "nodes" && resource.subresource.as_deref() == Some("proxy")
+    });
+    if !of_node {
+        return false;
+    }
+    let path = decoded(request.path.split('?').next().unwrap_or_default());
+    let mut parts = path.split(|byte| *byte == b'/').skip_while(|part| *part != b"nodes").skip(3);
+    parts.next().is_some_and(|first| RUNS.iter().any(|run| first.eq_ignore_ascii_case(run.as_bytes())))
+}
+
+/// Percent escapes undone once, as servers do.
+fn decoded(path: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [byte, after @ ..] = rest {
+        let escape = after.get(..2).and_then(|text| std::str::from_utf8(text).ok());
+        match escape.filter(|_| *byte == b'%').and_then(|text| u8::from_str_radix(text, 16).ok()) {
+            Some(value) => {
+                out.push(value);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
 fn own(request: &Request, resource: &Resource) -> bool {
     let ours = |group: &str| group == OWN_GROUP || group.ends_with(".sluice.dev");
     if ours(&resource.group) {
@@ -127,5 +163,33 @@ fn reason(code: &'static str, rule: &str, message: &str, fix: &str) -> Reason {
         message: message.to_owned(),
         fix: fix.to_owned(),
         near_misses: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelet_does_not_run_commands() {
+        let asks = |path: &str| {
+            let request =
+                Request { path: path.to_owned(), ..crate::cases::request_line("create nodes/proxy n1").unwrap() };
+            runs_on_node(&request)
+        };
+        for path in [
+            "/api/v1/nodes/n1/proxy/run/dev/web/web?cmd=id",
+            "/api/v1/nodes/n1/proxy/%72un/dev/web/web?cmd=id",
+            "/api/v1/nodes/n1/%70roxy/exec/dev/web/web",
+            "/api/v1/nodes/n1:10250/proxy/attach/dev/web/web",
+            "/api/v1/nodes/nodes/proxy/portForward/dev/web",
+            "/api/v1/nodes/n1/proxy/cri/exec/token",
+        ] {
+            assert!(asks(path), "{path}");
+        }
+        for path in ["", "/api/v1/nodes/n1/proxy", "/api/v1/nodes/n1/proxy/", "/api/v1/nodes/run/proxy/pods?x=/run"] {
+            assert!(!asks(path), "{path}");
+        }
+        assert!(!asks("/api/v1/nodes/n1/proxy/runningpods/"));
     }
 }

@@ -1,6 +1,6 @@
 //! Which requests to a Kubernetes API server a rule is about.
 
-use sluice_core::kubernetes::{Request, Resource, Scope};
+use sluice_core::kubernetes::{Patch, Request, Resource, Scope};
 
 use crate::nearest::{did_you_mean, one_of};
 use crate::spec::{KubernetesRule, RuleAction};
@@ -119,9 +119,7 @@ impl Matcher {
     /// Whether this part of the rule fits the request.
     pub(crate) fn part(&self, part: Part, request: &Request, quantifier: Quantifier) -> Answer {
         match (part, &request.scope) {
-            (Part::Verbs, _) => Answer::from_bool(
-                self.verbs.as_ref().is_none_or(|list| list.iter().any(|v| v == "*" || *v == request.verb)),
-            ),
+            (Part::Verbs, _) => self.verbs.as_ref().map_or(Answer::Yes, |list| verb_fits(list, request, quantifier)),
             (Part::Resources, Scope::Resource(resource)) => Answer::from_bool(match &self.resources {
                 Some(list) => list.iter().any(|pattern| pattern.fits(resource)),
                 None => self.paths.is_none(),
@@ -146,6 +144,9 @@ impl Matcher {
     /// Why a part does not fit, in words.
     pub(crate) fn lacks(&self, part: Part, request: &Request) -> String {
         let (asked, list) = match (part, &request.scope) {
+            (Part::Verbs, _) if may_create(request) => {
+                (format!("verb `{}` of what may not be there yet, so `create` too,", request.verb), self.verbs.clone())
+            }
             (Part::Verbs, _) => (format!("verb `{}`", request.verb), self.verbs.clone()),
             (Part::Resources, Scope::Resource(resource)) => (
                 format!("resource `{}`", resource.qualified()),
@@ -193,6 +194,30 @@ fn cluster_wide(request: &Request, resource: &Resource) -> bool {
         && (resource.name.is_some()
             || !matches!(request.verb.as_str(), "list" | "watch" | "deletecollection")
             || wellknown::cluster_scoped(&resource.group, &resource.resource))
+}
+
+fn verb_fits(list: &[String], request: &Request, quantifier: Quantifier) -> Answer {
+    let lists = |verb: &str| list.iter().any(|listed| listed == "*" || listed == verb);
+    match (lists(&request.verb), may_create(request)) {
+        (true, true) if quantifier == Quantifier::Cover => Answer::from_bool(lists("create")),
+        (true, _) => Answer::Yes,
+        (false, true) if quantifier == Quantifier::Touch && lists("create") => Answer::Unknown,
+        (false, _) => Answer::No,
+    }
+}
+
+/// Whether it makes the object where there is none, for which the API server
+/// wants `create` as well: a server-side apply, and a `PUT` of some resources.
+/// An object with a `metadata.uid` is only ever changed.
+fn may_create(request: &Request) -> bool {
+    let Scope::Resource(resource) = &request.scope else { return false };
+    let may = match request.verb.as_str() {
+        "patch" => request.patch == Some(Patch::Apply),
+        "update" => wellknown::made_by_update(&resource.group, &resource.resource),
+        _ => false,
+    };
+    let uid = || request.object.known()?.as_ref()?.pointer("/metadata/uid")?.as_str();
+    may && resource.subresource.is_none() && uid().is_none_or(str::is_empty)
 }
 
 fn namespace_fits(list: &[String], request: &Request, resource: &Resource, quantifier: Quantifier) -> bool {

@@ -32,6 +32,19 @@ pub(crate) fn cluster_scoped(group: &str, plural: &str) -> bool {
     KNOWN.iter().any(|known| known.group == group && known.plural == plural && !known.namespaced)
 }
 
+/// Whether a `PUT` makes an object of this resource where there is none
+/// (`AllowCreateOnUpdate` in Kubernetes 1.36).
+pub(crate) fn made_by_update(group: &str, plural: &str) -> bool {
+    matches!(
+        (group, plural),
+        ("", "endpoints" | "events" | "limitranges" | "services")
+            | ("events.k8s.io", "events")
+            | ("coordination.k8s.io", "leases" | "leasecandidates")
+            | ("node.k8s.io", "runtimeclasses")
+            | ("rbac.authorization.k8s.io", "roles" | "rolebindings" | "clusterroles" | "clusterrolebindings")
+    )
+}
+
 /// What somebody who wrote `name` of `group` meant, where no built-in resource
 /// is called so; `None` where it may well be a resource of their own.
 pub(crate) fn meant(group: &str, name: &str) -> Option<String> {

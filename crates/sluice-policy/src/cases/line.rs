@@ -66,6 +66,7 @@ pub fn request_line(line: &str) -> Result<Request, String> {
     }
     let mut words = words.into_iter();
     let verb = words.next().ok_or("is empty; write such as `get pods -n dev`, or `GET /version`")?;
+    let applies = verb == "apply";
     let (verb, resource, upgrades) = match verb {
         "logs" => ("get", "pods/log", false),
         "exec" => ("create", "pods/exec", true),
@@ -74,7 +75,7 @@ pub fn request_line(line: &str) -> Result<Request, String> {
         verb => {
             let resource =
                 words.next().ok_or_else(|| format!("`{line}` names no resource; write such as `{verb} pods`"))?;
-            (if verb == "apply" { "patch" } else { verb }, resource, false)
+            (if applies { "patch" } else { verb }, resource, false)
         }
     };
     if !RESOURCE_VERBS.contains(&verb) {
@@ -86,7 +87,8 @@ pub fn request_line(line: &str) -> Result<Request, String> {
         ));
     }
     let (resource, named) = match resource.split_once('/') {
-        Some((kind, name)) if !SUBRESOURCES.contains(&name) => (kind, Some(name)),
+        // Where another word names the object, this one does not.
+        Some((kind, name)) if !SUBRESOURCES.contains(&name) && words.as_slice().is_empty() => (kind, Some(name)),
         _ => (resource, None),
     };
     let object = named.or_else(|| words.next());
@@ -133,7 +135,7 @@ pub fn request_line(line: &str) -> Result<Request, String> {
         kubectl_command: None,
         impersonates: false,
         upgrades,
-        patch: (verb == "patch").then_some(Patch::Apply),
+        patch: (verb == "patch").then_some(if applies { Patch::Apply } else { Patch::Strategic }),
         object: Fact::Known(body),
         scope: Scope::Resource(Resource {
             group,
