@@ -53,6 +53,10 @@ impl Documents {
                 });
                 continue;
             }
+            if too_deep(text) {
+                problems.push(problem(name, "", TOO_DEEP));
+                continue;
+            }
             for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
                 let label = format!("{name}#{}", index + 1);
                 if index >= MAX_DOCUMENTS {
@@ -163,6 +167,23 @@ fn problem(document: &str, path: &str, message: impl Into<String>) -> Problem {
     Problem { document: document.to_owned(), path: path.to_owned(), message: message.into() }
 }
 
+const TOO_DEEP: &str = "has brackets nested deeper than 128; correct it";
+
+/// The parser's time grows with the square of the depth, and it reads all
+/// before it says that it was too deep. Brackets in texts count too.
+fn too_deep(text: &str) -> bool {
+    const DEPTH: usize = 128;
+    let mut open = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > DEPTH
+    })
+}
+
 fn read_yaml(document: serde_norway::Deserializer<'_>) -> Result<Value, String> {
     let value = serde_norway::Value::deserialize(document).map_err(|error| {
         let error = error.to_string();
@@ -218,6 +239,9 @@ fn key_text(key: &serde_norway::Value) -> String {
 pub(crate) fn read_one<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Problem> {
     if text.len() > MAX_SOURCE_BYTES {
         return Err(problem(name, "", format!("has {} bytes; at most {MAX_SOURCE_BYTES} are read", text.len())));
+    }
+    if too_deep(text) {
+        return Err(problem(name, "", TOO_DEEP));
     }
     let value = read_yaml(serde_norway::Deserializer::from_str(text)).map_err(|message| problem(name, "", message))?;
     typed(name, value)

@@ -30,7 +30,9 @@ fn workload(namespace: &str, labels: &[(&str, &str)]) -> Workload {
 
 /// A policy of namespace `agents`.
 fn policy(name: &str, spec: &str) -> String {
-    format!("---\napiVersion: sluice.dev/v1alpha1\nkind: GatewayPolicy\nmetadata: {{name: {name}, namespace: agents}}\nspec: {spec}\n")
+    format!(
+        "---\napiVersion: sluice.dev/v1alpha1\nkind: GatewayPolicy\nmetadata: {{name: {name}, namespace: agents}}\nspec: {spec}\n"
+    )
 }
 
 fn compiled(policies: &[String], workload: &Workload) -> Result<Compiled, Vec<Problem>> {
@@ -67,7 +69,10 @@ fn a_selector_is_about_labels() {
         ("{matchExpressions: [{key: app, operator: DoesNotExist}]}", false),
         ("{matchLabels: {app: coder}, matchExpressions: [{key: tier, operator: In, values: ['2']}]}", false),
     ] {
-        let text = policy("p", &format!("{{selector: {selector}, targets: [{{name: a, kubernetes: {{server: a.example.com}}}}]}}"));
+        let text = policy(
+            "p",
+            &format!("{{selector: {selector}, targets: [{{name: a, kubernetes: {{server: a.example.com}}}}]}}"),
+        );
         let compiled = compiled(&[text], &workload("agents", labels)).expect("a policy");
         assert_eq!(compiled.targets().len() == 1, selects, "{selector}");
         assert_eq!(compiled.warnings().is_empty(), selects, "{selector}");
@@ -104,7 +109,10 @@ fn a_policy_of_others_that_is_wrong_is_an_error_all_the_same() {
 fn two_policies_may_name_one_target_with_equal_settings() {
     let equal = [
         policy("a", &target("prod", "prod.example.com", ", ports: [443, 6443]")),
-        policy("b", "{identity: {providers: [corp]}, targets: [{name: prod, ports: [6443, 443, 443], kubernetes: {server: PROD.example.com.}}]}"),
+        policy(
+            "b",
+            "{identity: {providers: [corp]}, targets: [{name: prod, ports: [6443, 443, 443], kubernetes: {server: PROD.example.com.}}]}",
+        ),
     ];
     let compiled = agents(&equal).expect("equal settings");
     let [target] = compiled.targets() else { panic!("{:?}", compiled.targets()) };
@@ -166,7 +174,8 @@ fn limits_are_the_smallest_and_audit_the_strictest() {
 #[test]
 fn egress_is_what_all_allow_and_none_denies() {
     let allow = |host: &str| format!("{{egress: {{other: Allow, allow: [{{host: '{host}', ports: [443, 8443]}}]}}}}");
-    let compiled = agents(&[policy("a", &allow("*.PyPI.example")), policy("b", &allow("files.example.com."))]).expect("egress");
+    let compiled =
+        agents(&[policy("a", &allow("*.PyPI.example")), policy("b", &allow("files.example.com."))]).expect("egress");
     let egress = compiled.egress();
     for (host, port, reached) in [
         ("files.example.com", 443, true),
@@ -182,7 +191,8 @@ fn egress_is_what_all_allow_and_none_denies() {
         assert_eq!(egress.allows(host, port), reached, "{host}:{port}");
     }
     assert!(egress.names("a.pypi.example") && !egress.names("pypi.example"));
-    let denied = agents(&[policy("a", &allow("x.example.com")), policy("b", "{egress: {other: Deny}}")]).expect("egress");
+    let denied =
+        agents(&[policy("a", &allow("x.example.com")), policy("b", "{egress: {other: Deny}}")]).expect("egress");
     assert!(denied.egress().allow.is_empty());
     assert!(agents(&[policy("a", "{}")]).expect("a policy").egress().allow.is_empty());
 }
@@ -213,7 +223,10 @@ fn an_issuer_belongs_to_one_provider() {
 #[test]
 fn one_name_is_one_document() {
     let problems = agents(&[policy("a", "{}"), policy("a", "{}")]).expect_err("a name twice");
-    assert_eq!(problems[0].to_string(), "1.yaml#1 GatewayPolicy/a: metadata.name: another policy is called `a` already; rename or remove one");
+    assert_eq!(
+        problems[0].to_string(),
+        "1.yaml#1 GatewayPolicy/a: metadata.name: another policy is called `a` already; rename or remove one"
+    );
 }
 
 #[test]
@@ -244,7 +257,12 @@ fn a_revision_names_the_documents_in_any_order() {
 #[test]
 fn a_resource_of_ones_own_in_the_core_group_is_a_warning() {
     let rule = "{name: r, subjects: {anyone: true}, targets: ['*'], action: Allow, kubernetes: {verbs: [get], resources: [widgets], namespaces: ['*']}}";
-    let text = policy("a", &format!("{{identity: {{workload: Allowed}}, targets: [{{name: a, kubernetes: {{server: a.example.com}}}}], rules: [{rule}]}}"));
+    let text = policy(
+        "a",
+        &format!(
+            "{{identity: {{workload: Allowed}}, targets: [{{name: a, kubernetes: {{server: a.example.com}}}}], rules: [{rule}]}}"
+        ),
+    );
     let compiled = agents(&[text]).expect("a policy");
     assert_eq!(compiled.warnings()[0].path, "spec.rules[0].kubernetes.resources[0]");
     assert!(compiled.warnings()[0].message.contains("write `widgets.GROUP`"), "{}", compiled.warnings()[0]);
@@ -259,6 +277,10 @@ fn sources_are_bounded() {
     assert!(agents(&[many.concat()]).is_err());
     let aliases = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\nh: &h [*g,*g,*g,*g,*g,*g,*g,*g,*g]\n";
     assert!(agents(&[aliases.to_owned()]).is_err());
+    // The parser alone would take a time that grows with the square of this.
+    let deep = format!("a: {}", "[".repeat(200));
+    let problems = agents(&[deep]).expect_err("a deep source");
+    assert!(problems[0].message.contains("nested deeper than 128"), "{}", problems[0]);
 }
 
 #[test]
@@ -301,7 +323,8 @@ fn the_api_server_of_the_own_cluster_has_audiences_of_its_own() {
         compiled.targets()[0].audiences,
         ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"]
     );
-    let compiled = agents(&[policy("a", &target("self", "kubernetes.default.svc", ", audiences: [own]"))]).expect("policy");
+    let compiled =
+        agents(&[policy("a", &target("self", "kubernetes.default.svc", ", audiences: [own]"))]).expect("policy");
     assert_eq!(compiled.targets()[0].audiences, ["own"]);
 }
 
@@ -311,7 +334,11 @@ fn guard_rails_are_no_policy_and_bound_it() {
     let alone = agents(&[rails.to_owned()]).expect("rails");
     assert!(alone.warnings().iter().any(|warning| warning.message.contains("no policy is about this workload")));
     assert!(alone.providers().is_empty());
-    let spec = target("prod", "prod.example.com", "").replacen('{', "{audit: {mode: BestEffort}, limits: {commandsPerMinute: 50}, ", 1);
+    let spec = target("prod", "prod.example.com", "").replacen(
+        '{',
+        "{audit: {mode: BestEffort}, limits: {commandsPerMinute: 50}, ",
+        1,
+    );
     let both = agents(&[rails.to_owned(), policy("a", &spec)]).expect("policy");
     assert_eq!(both.limits().commands_per_minute, Some(5));
     assert_eq!(both.audit().mode, AuditMode::BestEffort);
