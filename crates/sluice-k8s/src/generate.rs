@@ -3,44 +3,44 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::yaml::to_yaml;
 use crate::{crds, policies, webhooks};
-
-/// A file could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
-pub struct Unwritable {
-    path: String,
-    source: serde_norway::Error,
-}
 
 /// All files: path from the top of the project, and content.
 ///
 /// # Errors
-/// When something has no YAML form.
-pub fn files() -> Result<Vec<(String, String)>, Unwritable> {
+/// When something has no JSON form.
+pub fn files() -> Result<Vec<(String, String)>, serde_json::Error> {
     let mut files = Vec::new();
     for definition in crds::definitions() {
-        let name = format!("{}.yaml", definition.spec.names.plural);
+        let text = text(&[object(&definition)?]);
         for folder in ["manifests/crds", "charts/sluice/files/crds"] {
-            files.push(file(format!("{folder}/{name}"), &[yaml(&definition)]));
+            files.push((format!("{folder}/{}.yaml", definition.spec.names.plural), text.clone()));
         }
     }
     for asserted in policies::all() {
         let name = asserted.policy.metadata.name.clone().unwrap_or_default();
-        let path = format!("charts/sluice/files/policies/{name}.yaml");
-        files.push(file(path, &[yaml(&asserted.policy), yaml(&asserted.binding)]));
+        let text = text(&[object(&asserted.policy)?, object(&asserted.binding)?]);
+        files.push((format!("charts/sluice/files/policies/{name}.yaml"), text));
     }
-    files.push(file(
-        "charts/sluice/files/webhooks.yaml".to_owned(),
-        &[yaml(&webhooks::mutating()), yaml(&webhooks::validating())],
-    ));
-    files.into_iter().collect()
+    let webhooks = [object(&webhooks::mutating())?, object(&webhooks::validating())?];
+    files.push(("charts/sluice/files/webhooks.yaml".to_owned(), text(&webhooks)));
+    Ok(files)
 }
 
-fn yaml<T: Serialize>(object: &T) -> Result<String, serde_norway::Error> {
-    let mut value = serde_json::to_value(object).map_err(<serde_norway::Error as serde::ser::Error>::custom)?;
+fn text(documents: &[Value]) -> String {
+    let mut text = "# Generated from crates/sluice-k8s by `make generate`; do not edit.\n".to_owned();
+    for document in documents {
+        text.push_str("---\n");
+        text.push_str(&to_yaml(document));
+    }
+    text
+}
+
+fn object<T: Serialize>(object: &T) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(object)?;
     whole_numbers(&mut value);
-    serde_norway::to_string(&value)
+    Ok(value)
 }
 
 /// The types know bounds of schemas as floating-point numbers only.
@@ -55,21 +55,4 @@ pub(crate) fn whole_numbers(value: &mut Value) {
         Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
         _ => {}
     }
-}
-
-fn file(path: String, documents: &[Result<String, serde_norway::Error>]) -> Result<(String, String), Unwritable> {
-    let mut text = "# Generated from crates/sluice-k8s by `cargo run -p xtask -- generate`; do not edit.\n".to_owned();
-    for document in documents {
-        match document {
-            Ok(document) => {
-                text.push_str("---\n");
-                text.push_str(document);
-            }
-            Err(error) => {
-                let source = <serde_norway::Error as serde::ser::Error>::custom(error);
-                return Err(Unwritable { path, source });
-            }
-        }
-    }
-    Ok((path, text))
 }

@@ -15,11 +15,9 @@ pub mod admission;
 pub mod crds;
 pub mod generate;
 
-
 pub mod inject;
 pub mod names;
 pub mod patch;
 pub mod policies;
 pub mod webhooks;
-
-
+pub mod yaml;

@@ -79,9 +79,11 @@ pub const CONTROL_AUDIENCE: &str = "control.sluice.dev";
 pub const IN_CLUSTER_SERVER: &str = "kubernetes.default.svc";
 /// Namespace of the control plane, where the chart is told no other.
 pub const SYSTEM_NAMESPACE: &str = "sluice-system";
-/// ConfigMap there: `settings.json` (an
-/// [`InjectionSettings`](crate::inject::InjectionSettings)), and `images` (a
-/// comma-separated list) that the admission policies let pass.
+/// In the admission policy `sluice-images`: the chart puts the images of the
+/// gateway here, divided by commas.
+pub const IMAGES_PLACEHOLDER: &str = "SLUICE_GATEWAY_IMAGES";
+/// ConfigMap there: `settings.json`, an
+/// [`InjectionSettings`](crate::inject::InjectionSettings).
 pub const INJECTION_CONFIG: &str = "sluice-injection";
 /// API group of our kinds.
 pub const GROUP: &str = "sluice.dev";

@@ -69,9 +69,7 @@ pub(crate) fn path(
             Err((".configMap", "is read in a cluster only; write `file` and the path of a PEM file".to_owned()))
         }
         (None, None) => Ok(reference.file.clone().unwrap_or_default().into()),
-        (None, Some(_)) => {
-            Err((".file", "is read from policy files only; in a cluster write `configMap`".to_owned()))
-        }
+        (None, Some(_)) => Err((".file", "is read from policy files only; in a cluster write `configMap`".to_owned())),
     }
 }
 

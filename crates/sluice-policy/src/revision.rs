@@ -14,7 +14,8 @@ impl Documents {
         let providers = self.providers.iter().map(|document| serde_json::to_value(&document.content));
         // These types always have a JSON form; one that had none would only
         // be missing from the digest.
-        let mut lines: Vec<String> = policies.chain(cluster).chain(providers).flatten().map(|value| canonical(&value)).collect();
+        let mut lines: Vec<String> =
+            policies.chain(cluster).chain(providers).flatten().map(|value| canonical(&value)).collect();
         lines.sort();
         let digest = digest(&SHA256, lines.join("\n").as_bytes());
         let mut revision = hex::encode(digest.as_ref());
@@ -27,8 +28,7 @@ impl Documents {
 fn canonical(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
-            let sorted: BTreeMap<&String, String> =
-                fields.iter().map(|(key, value)| (key, canonical(value))).collect();
+            let sorted: BTreeMap<&String, String> = fields.iter().map(|(key, value)| (key, canonical(value))).collect();
             let fields: Vec<String> =
                 sorted.into_iter().map(|(key, value)| format!("{}:{value}", Value::from(key.as_str()))).collect();
             format!("{{{}}}", fields.join(","))

@@ -56,7 +56,9 @@ fn only_a_required_namespace_injects_unasked() {
     let silent = json!({"metadata": {}, "spec": {"containers": [{"name": "agent", "image": "i"}]}});
     let settings = InjectionSettings::default();
     assert_eq!(pod(&request("CREATE", silent.clone()), false, &settings), Answer::allowed());
-    assert!(matches!(pod(&request("CREATE", silent), true, &settings), Answer::Allowed { patch, .. } if !patch.is_empty()));
+    assert!(
+        matches!(pod(&request("CREATE", silent), true, &settings), Answer::Allowed { patch, .. } if !patch.is_empty())
+    );
     assert_eq!(pod(&request("UPDATE", asking()), true, &settings), Answer::allowed());
 }
 

@@ -120,10 +120,7 @@ impl Kind {
         // Made of what is written here alone; a test reads it back.
         let schema: JSONSchemaProps = serde_json::from_value(whole).unwrap_or_default();
         CustomResourceDefinition {
-            metadata: ObjectMeta {
-                name: Some(format!("{}.{}", self.plural, names::GROUP)),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(format!("{}.{}", self.plural, names::GROUP)), ..ObjectMeta::default() },
             spec: CustomResourceDefinitionSpec {
                 group: names::GROUP.to_owned(),
                 names: CustomResourceDefinitionNames {

@@ -21,7 +21,8 @@ pub(super) fn layers(kind: &str) -> Vec<Layer> {
     match kind {
         "GatewayPolicy" => [gateway_policy(), selector("selector"), rules(false), masks(), limits()].concat(),
         "ClusterGatewayPolicy" => {
-            [selector("selector"), selector("namespaceSelector"), rules(true), masks(), limits(), cluster_policy()].concat()
+            [selector("selector"), selector("namespaceSelector"), rules(true), masks(), limits(), cluster_policy()]
+                .concat()
         }
         _ => [provider(), bundle("caBundleRef")].concat(),
     }
@@ -63,9 +64,9 @@ fn merge(target: &mut Value, layer: Value) {
 
 const NAME: &str = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 const HOST: &str = r"^([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?\.?$";
-const EGRESS_HOST: &str =
-    r"^(\*\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?\.)?([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?\.?$";
-const RESOURCE: &str = r"^(\*|\*\.[a-z0-9][-a-z0-9.]*|[a-z][-a-z0-9]*(\.[a-z0-9][-a-z0-9.]*)?(/(\*|[a-z][-a-z0-9]*))?)$";
+const EGRESS_HOST: &str = r"^(\*\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?\.)?([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?\.?$";
+const RESOURCE: &str =
+    r"^(\*|\*\.[a-z0-9][-a-z0-9.]*|[a-z][-a-z0-9]*(\.[a-z0-9][-a-z0-9.]*)?(/(\*|[a-z][-a-z0-9]*))?)$";
 const QUALIFIED: &str = r"^[a-z0-9][-a-z0-9.]*:[^*]+$";
 const BYTES: &str = "^[1-9][0-9]*(k|M|G|Ki|Mi|Gi)?$";
 const AGE: &str = "^([0-9]+(h|ms|m|s))+$";
@@ -137,16 +138,22 @@ fn gateway_policy() -> Vec<Layer> {
 
 fn cluster_policy() -> Vec<Layer> {
     vec![
-        ("rules[].action", json!({
-            "enum": ["Deny"],
-            "description": "`Deny`: stops what it touches, whatever else allows it. Guard rails have no Allow.",
-        })),
+        (
+            "rules[].action",
+            json!({
+                "enum": ["Deny"],
+                "description": "`Deny`: stops what it touches, whatever else allows it. Guard rails have no Allow.",
+            }),
+        ),
         ("rules[]", json!({"properties": {"targets": null}})),
         ("rules[].subjects.serviceAccounts[]", json!({"pattern": "^[a-z0-9][-a-z0-9]*/[a-z0-9][-a-z0-9.]*$"})),
-        ("masks[].kubernetes.secrets", json!({
-            "enum": ["Values"],
-            "description": "Secrets: `Values` of `data` and `stringData`; keys stay.",
-        })),
+        (
+            "masks[].kubernetes.secrets",
+            json!({
+                "enum": ["Values"],
+                "description": "Secrets: `Values` of `data` and `stringData`; keys stay.",
+            }),
+        ),
     ]
 }
 
@@ -154,14 +161,20 @@ fn provider() -> Vec<Layer> {
     vec![
         (
             "",
-            checks([("!(has(self.jwksUri) && has(self.jwks))", "jwksUri and jwks say the same thing; remove one of them")]),
+            checks([(
+                "!(has(self.jwksUri) && has(self.jwks))",
+                "jwksUri and jwks say the same thing; remove one of them",
+            )]),
         ),
         ("issuers", json!({"minItems": 1, "maxItems": 16, "x-kubernetes-list-type": "set"})),
         ("issuers[]", text(512, HTTPS)),
         (
             "issuers[]",
             checks([
-                ("!self.contains('TENANT') && !self.contains('{')", "a placeholder is left in it; write your tenant's id"),
+                (
+                    "!self.contains('TENANT') && !self.contains('{')",
+                    "a placeholder is left in it; write your tenant's id",
+                ),
                 (
                     "!self.endsWith('/.well-known/openid-configuration')",
                     "this is the discovery document; write the issuer, which is the part before /.well-known",
@@ -218,9 +231,7 @@ fn bundle(place: &'static str) -> Vec<Layer> {
 
 fn selector(place: &'static str) -> Vec<Layer> {
     let places: [&'static str; 4] = match place {
-        "selector" => {
-            ["selector", "selector.matchLabels", "selector.matchExpressions", "selector.matchExpressions[]"]
-        }
+        "selector" => ["selector", "selector.matchLabels", "selector.matchExpressions", "selector.matchExpressions[]"],
         _ => [
             "namespaceSelector",
             "namespaceSelector.matchLabels",

@@ -37,7 +37,9 @@ fn structural(schema: &mut Value) {
                 fields.entry("maximum").or_insert(json!(u32::MAX));
                 fields.insert("format".to_owned(), json!("int64"))
             }
-            format if format.starts_with("uint") || format.starts_with("int") => fields.insert("format".to_owned(), json!("int32")),
+            format if format.starts_with("uint") || format.starts_with("int") => {
+                fields.insert("format".to_owned(), json!("int32"))
+            }
             _ => None,
         };
     }

@@ -74,7 +74,8 @@ fn objects_become_documents() {
 
 #[test]
 fn one_object_is_checked_by_itself() {
-    let policy = |spec: Value| json!({"kind": "GatewayPolicy", "metadata": {"name": "a", "namespace": "n"}, "spec": spec});
+    let policy =
+        |spec: Value| json!({"kind": "GatewayPolicy", "metadata": {"name": "a", "namespace": "n"}, "spec": spec});
     let fine = json!({
         "identity": {"providers": ["not-there-yet"]},
         "targets": [{"name": "t", "kubernetes": {"server": "a.example.com"}, "caBundleRef": {"configMap": "ca"}}],
@@ -88,7 +89,10 @@ fn one_object_is_checked_by_itself() {
     let mut misspelt = fine.clone();
     misspelt["rules"][0]["wehn"] = json!("false");
     let problems = check(&policy(misspelt)).expect_err("a misspelling");
-    assert!(problems[0].starts_with("spec.rules[0].wehn: the field `wehn` is unknown; did you mean `when`?"), "{problems:?}");
+    assert!(
+        problems[0].starts_with("spec.rules[0].wehn: the field `wehn` is unknown; did you mean `when`?"),
+        "{problems:?}"
+    );
 
     let mut outside = fine;
     outside["targets"][0]["caBundleRef"] = json!({"file": "/x"});

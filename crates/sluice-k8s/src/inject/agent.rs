@@ -48,12 +48,12 @@ pub(super) fn has_folder(container: &Map<String, Value>) -> bool {
 
 /// What the agent trusts, and with `folder` its service account.
 pub(super) fn mounts(container: &mut Map<String, Value>, folder: bool) {
-    let mut mounts: Vec<Value> = mounts_of(container).filter(|mount| !at_folder(mount) && !of_ours(mount)).cloned().collect();
+    let mut mounts: Vec<Value> =
+        mounts_of(container).filter(|mount| !at_folder(mount) && !of_ours(mount)).cloned().collect();
     mounts.push(json!({"name": names::TRUST, "mountPath": names::TRUST_PATH, "readOnly": true}));
     if folder {
-        mounts.push(
-            json!({"name": names::SERVICE_ACCOUNT, "mountPath": names::SERVICE_ACCOUNT_PATH, "readOnly": true}),
-        );
+        mounts
+            .push(json!({"name": names::SERVICE_ACCOUNT, "mountPath": names::SERVICE_ACCOUNT_PATH, "readOnly": true}));
     }
     container.insert("volumeMounts".to_owned(), Value::Array(mounts));
 }

@@ -7,6 +7,7 @@
 //! annotation says so.
 
 mod agent;
+mod file;
 mod ours;
 mod refuse;
 mod settings;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::names;
 
+pub use file::{InjectedFile, inject_file};
 pub(crate) use refuse::VOLUME_KINDS;
 pub use settings::InjectionSettings;
 

@@ -144,7 +144,8 @@ fn volumes(raw: &Value, report: &mut Report) {
     for (index, volume) in list(spec, "volumes").enumerate() {
         let at = format!("spec.volumes[{index}]");
         let name = volume.get("name").and_then(Value::as_str).unwrap_or_default();
-        let kinds = volume.as_object().into_iter().flatten().filter(|(kind, value)| *kind != "name" && !value.is_null());
+        let kinds =
+            volume.as_object().into_iter().flatten().filter(|(kind, value)| *kind != "name" && !value.is_null());
         let kinds: Vec<&str> = kinds.map(|(kind, _)| kind.as_str()).collect();
         if name.starts_with(names::RESERVED) {
             let ours = names::VOLUMES.contains(&name)
@@ -162,7 +163,9 @@ fn volumes(raw: &Value, report: &mut Report) {
             report.add(format!("{at}.{kind}"), format!("is refused: {why}; use one of {}", VOLUME_KINDS.join(", ")));
         }
         let sources = volume.get("projected").into_iter().flat_map(|projected| list(projected, "sources"));
-        for (source, token) in sources.enumerate().filter_map(|(i, source)| Some((i, source.get("serviceAccountToken")?))) {
+        for (source, token) in
+            sources.enumerate().filter_map(|(i, source)| Some((i, source.get("serviceAccountToken")?)))
+        {
             let audience = token.get("audience").and_then(Value::as_str);
             if audience.is_some_and(|audience| audience.ends_with(names::CONTROL_AUDIENCE)) {
                 report.add(
@@ -194,7 +197,9 @@ fn container(container: &Container, at: &str, settings: &InjectionSettings, repo
     if OTHER_MESHES.contains(&name) {
         report.add(
             format!("{at}.name"),
-            format!("`{name}` is another mesh's, which redirects the same traffic; switch its injection off for this pod"),
+            format!(
+                "`{name}` is another mesh's, which redirects the same traffic; switch its injection off for this pod"
+            ),
         );
     }
     if let Some(context) = &container.security_context {
@@ -275,11 +280,17 @@ fn mounts(container: &Container, at: &str, report: &mut Report) {
         if mount.name.starts_with(names::RESERVED) {
             report.add(format!("{at}.name"), reserved(&mount.name));
         } else if RESERVED_FOLDERS.iter().any(|folder| within(&path, folder)) {
-            report.add(format!("{at}.mountPath"), format!("`{}` is the gateway's folder; choose another", mount.mount_path));
+            report.add(
+                format!("{at}.mountPath"),
+                format!("`{}` is the gateway's folder; choose another", mount.mount_path),
+            );
         } else if within(&path, names::SERVICE_ACCOUNT_PATH) && path != names::SERVICE_ACCOUNT_PATH {
             report.add(
                 format!("{at}.mountPath"),
-                format!("`{}` lies in the service account's folder, which the gateway fills; choose another", mount.mount_path),
+                format!(
+                    "`{}` lies in the service account's folder, which the gateway fills; choose another",
+                    mount.mount_path
+                ),
             );
         }
     }
@@ -302,9 +313,7 @@ fn environment(variable: &EnvVar, at: &str, java_trust_store: bool, report: &mut
         }
         let fix = match *name {
             "KUBERNETES_SERVICE_HOST" => "clients reach the API server through the gateway by that name",
-            _ => {
-                "programs must trust the gateway; a root that a target needs goes into the target's `caBundleRef`"
-            }
+            _ => "programs must trust the gateway; a root that a target needs goes into the target's `caBundleRef`",
         };
         report.add(at, format!("sets `{name}`, which the injection sets to `{ours}`: {fix}. Remove it"));
     } else if java_trust_store && !mergeable(&variable.name, value) {

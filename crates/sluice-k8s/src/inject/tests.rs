@@ -40,15 +40,13 @@ fn golden(name: &str, said: &str) {
 
 #[test]
 fn these_pods_come_out_like_this() {
-    for (name, folders) in [
-        ("plain", Folders::AsWritten),
-        ("admitted", Folders::AsMounted),
-        ("no-folder", Folders::AsWritten),
-    ] {
+    for (name, folders) in
+        [("plain", Folders::AsWritten), ("admitted", Folders::AsMounted), ("no-folder", Folders::AsWritten)]
+    {
         let pod: Value = serde_norway::from_str(&read(&format!("{name}.yaml"))).expect("a pod");
         let placement = Placement { folders, ..Placement::default() };
         let injected = inject(&pod, placement, &settings()).expect("an injected pod");
-        golden(&format!("{name}.injected.yaml"), &serde_norway::to_string(&injected).expect("YAML"));
+        golden(&format!("{name}.injected.yaml"), &crate::yaml::to_yaml(&injected));
     }
 }
 
@@ -208,14 +206,17 @@ fn forbidden(pod: &Value) -> Vec<String> {
         found.push("the gateway is not first, or altered".to_owned());
     }
     for volume in list(spec, "volumes") {
-        for kind in volume.as_object().into_iter().flatten().map(|(kind, _)| kind.as_str()).filter(|kind| *kind != "name") {
+        for kind in
+            volume.as_object().into_iter().flatten().map(|(kind, _)| kind.as_str()).filter(|kind| *kind != "name")
+        {
             if !refuse::VOLUME_KINDS.contains(&kind) {
                 found.push(format!("volume {kind}"));
             }
         }
     }
-    let ours_now: Vec<&Value> =
-        list(spec, "volumes").filter(|volume| names::VOLUMES.contains(&volume["name"].as_str().unwrap_or_default())).collect();
+    let ours_now: Vec<&Value> = list(spec, "volumes")
+        .filter(|volume| names::VOLUMES.contains(&volume["name"].as_str().unwrap_or_default()))
+        .collect();
     if ours_now != ours::volumes(&settings()).iter().collect::<Vec<_>>() {
         found.push("our volumes are not ours".to_owned());
     }
@@ -232,14 +233,20 @@ fn forbidden(pod: &Value) -> Vec<String> {
         {
             found.push(format!("{name} keeps privileges"));
         }
-        let group = if context["runAsGroup"].is_null() { &spec["securityContext"]["runAsGroup"] } else { &context["runAsGroup"] };
+        let group = if context["runAsGroup"].is_null() {
+            &spec["securityContext"]["runAsGroup"]
+        } else {
+            &context["runAsGroup"]
+        };
         if group.is_null() || group == &json!(62051) || context["runAsUser"] == json!(62051) {
             found.push(format!("{name} may be the gateway's user or group"));
         }
         for mount in list(container, "volumeMounts") {
             let volume = mount["name"].as_str().unwrap_or_default();
             let read_only = mount["readOnly"] == json!(true);
-            if [names::PRIVATE, names::TRAIL, names::IDENTITY].contains(&volume) || names::VOLUMES.contains(&volume) && !read_only {
+            if [names::PRIVATE, names::TRAIL, names::IDENTITY].contains(&volume)
+                || names::VOLUMES.contains(&volume) && !read_only
+            {
                 found.push(format!("{name} mounts {volume}"));
             }
         }

@@ -16,13 +16,11 @@ fn kind(kind: &crds::Kind) -> Asserted {
     let mut draft =
         Draft::new(format!("sluice-fields-{}", kind.plural), names::GROUP, &[kind.plural], &["CREATE", "UPDATE"]);
     let mut places = Vec::new();
-    collect(&kind.spec_schema(), "spec", &["object".to_owned(), "spec".to_owned()], &mut places);
+    collect(&kind.spec_schema(), "spec", &["dyn(object)".to_owned(), "spec".to_owned()], &mut places);
     for place in places {
         let known = place.known.join(", ");
-        draft = draft.demand(
-            place.expression,
-            format!("{} has a field that is not known; known there: {known}", place.shown),
-        );
+        draft = draft
+            .demand(place.expression, format!("{} has a field that is not known; known there: {known}", place.shown));
     }
     draft.done()
 }

@@ -9,7 +9,7 @@ mod pods;
 mod sides;
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MatchCondition, MatchResources, NamedRuleWithOperations, ParamKind, ParamRef, ValidatingAdmissionPolicy,
+    MatchCondition, MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding, ValidatingAdmissionPolicyBindingSpec, ValidatingAdmissionPolicySpec, Validation,
     Variable,
 };
@@ -26,8 +26,8 @@ pub struct Asserted {
     pub binding: ValidatingAdmissionPolicyBinding,
 }
 
-/// All of them. The chart puts the namespace of the control plane in place of
-/// [`names::SYSTEM_NAMESPACE`].
+/// All of them. The chart puts the gateway's images in place of
+/// [`names::IMAGES_PLACEHOLDER`].
 pub fn all() -> Vec<Asserted> {
     [pods::all(), sides::all(), fields::all()].concat()
 }
@@ -39,8 +39,6 @@ struct Draft {
     conditions: Vec<MatchCondition>,
     variables: Vec<Variable>,
     validations: Vec<Validation>,
-    /// Values come from the ConfigMap of the control plane.
-    configured: bool,
 }
 
 impl Draft {
@@ -62,7 +60,6 @@ impl Draft {
             conditions: Vec::new(),
             variables: Vec::new(),
             validations: Vec::new(),
-            configured: false,
         }
     }
 
@@ -110,10 +107,6 @@ impl Draft {
                     match_conditions: some(self.conditions.is_empty()).then_some(self.conditions),
                     variables: some(self.variables.is_empty()).then_some(self.variables),
                     validations: Some(self.validations),
-                    param_kind: self.configured.then(|| ParamKind {
-                        api_version: Some("v1".to_owned()),
-                        kind: Some("ConfigMap".to_owned()),
-                    }),
                     ..ValidatingAdmissionPolicySpec::default()
                 }),
                 status: None,
@@ -123,12 +116,6 @@ impl Draft {
                 spec: ValidatingAdmissionPolicyBindingSpec {
                     policy_name: self.name,
                     validation_actions: vec!["Deny".to_owned()],
-                    param_ref: self.configured.then(|| ParamRef {
-                        name: Some(names::INJECTION_CONFIG.to_owned()),
-                        namespace: Some(names::SYSTEM_NAMESPACE.to_owned()),
-                        parameter_not_found_action: Some("Deny".to_owned()),
-                        ..ParamRef::default()
-                    }),
                     ..ValidatingAdmissionPolicyBindingSpec::default()
                 },
             },

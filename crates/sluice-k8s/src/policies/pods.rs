@@ -179,14 +179,17 @@ fn required() -> Asserted {
 }
 
 fn image() -> Asserted {
-    let mut draft = Draft::new("sluice-images", "", &["pods"], &["CREATE"]).of_objects(names::INJECTED);
-    draft.configured = true;
-    draft
+    // Written out, not read from a ConfigMap by `paramKind`: where the API
+    // server does not find the parameter (a moment after it was made, say), it
+    // refuses every pod of ours.
+    Draft::new("sluice-images", "", &["pods"], &["CREATE"])
+        .of_objects(names::INJECTED)
+        .with("images", &format!("'{}'.split(',').map(i, i.trim())", names::IMAGES_PLACEHOLDER))
         .demand(
             "object.spec.?initContainers.orValue([]).all(c, !(c.name in ['sluice-init', 'sluice-gateway']) || \
-             params.?data.?images.orValue('').split(',').exists(i, i.trim() == c.image))",
-            "sluice: the gateway's image is not one that ConfigMap sluice-injection lists; if another webhook rewrites \
-             images, list its result there under `images`",
+             c.image in variables.images)",
+            "sluice: the gateway's image is not the chart's; if another webhook rewrites images, add its result to the \
+             chart's value gateway.otherImages",
         )
         .done()
 }

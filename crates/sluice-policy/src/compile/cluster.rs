@@ -4,8 +4,8 @@
 use crate::Problem;
 use crate::documents::Document;
 use crate::spec::{
-    API_VERSION, ClusterGatewayPolicy, GatewayPolicy, GatewayPolicySpec, IdentitySpec, Metadata, RuleAction, RuleSpec, SecretMask,
-    Selector, WorkloadIdentity,
+    API_VERSION, ClusterGatewayPolicy, GatewayPolicy, GatewayPolicySpec, IdentitySpec, Metadata, RuleAction, RuleSpec,
+    SecretMask, Selector, WorkloadIdentity,
 };
 use crate::subjects::reporter;
 
@@ -68,7 +68,11 @@ pub(super) fn as_policy(
                 mode: spec.mode,
                 identity: IdentitySpec { providers: providers.to_vec(), workload: WorkloadIdentity::Denied },
                 // Whatever else is written was reported above.
-                rules: spec.rules.iter().map(|rule| RuleSpec { action: RuleAction::Deny, targets: None, ..rule.clone() }).collect(),
+                rules: spec
+                    .rules
+                    .iter()
+                    .map(|rule| RuleSpec { action: RuleAction::Deny, targets: None, ..rule.clone() })
+                    .collect(),
                 masks: spec.masks.clone(),
                 limits: spec.limits.clone(),
                 ..GatewayPolicySpec::default()
@@ -77,11 +81,7 @@ pub(super) fn as_policy(
     }
 }
 
-fn bare_accounts<'a>(
-    accounts: impl IntoIterator<Item = &'a String>,
-    at: &str,
-    report: &mut impl FnMut(&str, String),
-) {
+fn bare_accounts<'a>(accounts: impl IntoIterator<Item = &'a String>, at: &str, report: &mut impl FnMut(&str, String)) {
     for (index, account) in accounts.into_iter().enumerate().filter(|(_, account)| !account.contains('/')) {
         report(
             &format!("{at}.serviceAccounts[{index}]"),
@@ -97,7 +97,12 @@ fn bare_accounts<'a>(
 pub(super) fn may_select(selector: Option<&Selector>, namespace: &str) -> bool {
     let Some(selector) = selector else { return true };
     let known = Selector {
-        match_labels: selector.match_labels.iter().filter(|(key, _)| *key == NAME_LABEL).map(|(k, v)| (k.clone(), v.clone())).collect(),
+        match_labels: selector
+            .match_labels
+            .iter()
+            .filter(|(key, _)| *key == NAME_LABEL)
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
         match_expressions: selector.match_expressions.iter().filter(|one| one.key == NAME_LABEL).cloned().collect(),
     };
     selector::selects(Some(&known), &[(NAME_LABEL.to_owned(), namespace.to_owned())].into())

@@ -47,11 +47,8 @@ pub fn compile(documents: &Documents, workload: &Workload) -> Result<Compiled, V
     let known: BTreeSet<&str> = documents.providers.iter().map(|d| d.content.metadata.name.as_str()).collect();
 
     let names: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
-    let guards: Vec<Document<GatewayPolicy>> = documents
-        .cluster_policies
-        .iter()
-        .map(|document| cluster::as_policy(document, &names, &mut problems))
-        .collect();
+    let guards: Vec<Document<GatewayPolicy>> =
+        documents.cluster_policies.iter().map(|document| cluster::as_policy(document, &names, &mut problems)).collect();
     let mut selected = Vec::new();
     for (written, document) in documents.cluster_policies.iter().zip(&guards) {
         let policy = policy::policy(document, Standing::Guard, &mut problems, &mut warnings);
@@ -86,7 +83,8 @@ pub fn compile(documents: &Documents, workload: &Workload) -> Result<Compiled, V
         .iter()
         .filter(|(_, policy)| policy.standing == Standing::Namespaced)
         .flat_map(|(_, policy)| &policy.providers)
-        .map(String::as_str).collect();
+        .map(String::as_str)
+        .collect();
     providers.retain(|provider| used.contains(provider.name.as_str()));
     providers.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Compiled {

@@ -91,7 +91,10 @@ pub(super) fn policy(
 
     let mut warn = reporter(warnings, label, "");
     let namespaced = standing == Standing::Namespaced;
-    if namespaced && spec.identity.providers.is_empty() && spec.identity.workload == WorkloadIdentity::Denied && !spec.rules.is_empty()
+    if namespaced
+        && spec.identity.providers.is_empty()
+        && spec.identity.workload == WorkloadIdentity::Denied
+        && !spec.rules.is_empty()
     {
         warn(
             "spec.identity",
@@ -152,10 +155,9 @@ fn rule(
         report(".name", message);
     }
     let providers = &content.spec.identity.providers;
-    let subjects =
-        Subjects::new(&written.subjects, providers, content.metadata.namespace(), &mut |path, message| {
-            report(&format!(".subjects{path}"), message);
-        });
+    let subjects = Subjects::new(&written.subjects, providers, content.metadata.namespace(), &mut |path, message| {
+        report(&format!(".subjects{path}"), message);
+    });
     let targets = rule_targets(written, known, &mut report);
     let matcher = Matcher::new(
         &written.kubernetes,

@@ -13,7 +13,11 @@ use crate::{Documents, Problem, bundle, units};
 const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
 /// Checks one provider; what is wrong goes to `problems`.
-pub(super) fn provider(documents: &Documents, document: &Document<IdentityProvider>, problems: &mut Vec<Problem>) -> Provider {
+pub(super) fn provider(
+    documents: &Documents,
+    document: &Document<IdentityProvider>,
+    problems: &mut Vec<Problem>,
+) -> Provider {
     let Document { label, content } = document;
     let mut report = reporter(problems, label, "");
     let spec = &content.spec;
@@ -55,13 +59,14 @@ pub(super) fn provider(documents: &Documents, document: &Document<IdentityProvid
         Keys::Discovery
     };
     let reference = spec.ca_bundle_ref.as_ref();
-    let ca_bundle = match reference.map(|reference| bundle::path(reference, None, documents.bundles.as_deref())).transpose() {
-        Ok(path) => path,
-        Err((field, message)) => {
-            report(&format!("spec.caBundleRef{field}"), message);
-            None
-        }
-    };
+    let ca_bundle =
+        match reference.map(|reference| bundle::path(reference, None, documents.bundles.as_deref())).transpose() {
+            Ok(path) => path,
+            Err((field, message)) => {
+                report(&format!("spec.caBundleRef{field}"), message);
+                None
+            }
+        };
     for (index, algorithm) in spec.algorithms.iter().enumerate() {
         if !ALGORITHMS.contains(&algorithm.as_str()) {
             report(&format!("spec.algorithms[{index}]"), algorithm_problem(algorithm));
@@ -112,11 +117,7 @@ fn algorithm_problem(algorithm: &str) -> String {
     format!("the algorithm `{algorithm}` is unknown{near} Known here: {known}")
 }
 
-fn check_key(
-    key: &serde_json::Map<String, serde_json::Value>,
-    at: &str,
-    report: &mut impl FnMut(&str, String),
-) {
+fn check_key(key: &serde_json::Map<String, serde_json::Value>, at: &str, report: &mut impl FnMut(&str, String)) {
     match key.get("kty").and_then(serde_json::Value::as_str) {
         Some("RSA" | "EC" | "OKP") => {}
         Some("oct") => {
@@ -161,7 +162,9 @@ fn issuer_url(text: &str) -> Result<(), String> {
         return Err(format!("`{text}` still has a placeholder; write your tenant's id"));
     }
     if text.ends_with("/.well-known/openid-configuration") {
-        return Err(format!("`{text}` is the discovery document; write the issuer, which is the part before /.well-known"));
+        return Err(format!(
+            "`{text}` is the discovery document; write the issuer, which is the part before /.well-known"
+        ));
     }
     Ok(())
 }
