@@ -11,6 +11,9 @@ pub(super) fn read(body: &[u8]) -> Fact<Value> {
         return known;
     }
     let Ok(text) = std::str::from_utf8(body) else { return Fact::unknown("the body is not UTF-8") };
+    if too_deep(text) {
+        return Fact::unknown("the body is YAML with brackets nested deeper than 128; send JSON");
+    }
     if let Some(what) = two_readings(text) {
         return Fact::unknown(format!(
             "the body is YAML with {what}, which YAML 1.1 and 1.2 may read differently; send JSON"
@@ -20,6 +23,21 @@ pub(super) fn read(body: &[u8]) -> Fact<Value> {
         Ok(value) => Fact::Known(value),
         Err(_) => Fact::unknown("the body is not YAML with one reading; send JSON"),
     }
+}
+
+/// The parser's time grows with the square of the depth, and it reads all
+/// before it says that it was too deep. Brackets in strings count too.
+fn too_deep(text: &str) -> bool {
+    const DEPTH: usize = 128;
+    let mut open = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > DEPTH
+    })
 }
 
 /// Looks at the text alone and errs towards "may differ": a quoted string that
@@ -91,5 +109,16 @@ mod tests {
             assert!(read(body.as_bytes()).known().is_none(), "{body}");
         }
         assert!(read(b"a: \xff").known().is_none());
+    }
+
+    /// A body of brackets must not hold up the gateway.
+    #[test]
+    fn deep_brackets_are_not_parsed() {
+        for open in ["[", "{a: "] {
+            let body = format!("x: y\na: {}", open.repeat(200));
+            let read = read(body.as_bytes());
+            assert!(read.why_unknown().is_some_and(|why| why.contains("deeper")), "{read:?}");
+        }
+        assert!(read(b"a: [[[[1]]]]\nb: {c: {d: e}}").known().is_some());
     }
 }
