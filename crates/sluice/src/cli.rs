@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::run::inside::{INIT, INSIDE, InsideArgs};
-use crate::{audit, policy, run};
+use crate::{audit, inject, policy, run};
 
 /// An egress gateway for AI agents: decides what they may ask of a target,
 /// masks what they must not see, and keeps a record that nobody can quietly
@@ -22,6 +22,7 @@ enum Sub {
     Run(run::RunArgs),
     Audit(audit::AuditArgs),
     Policy(policy::PolicyArgs),
+    Inject(inject::InjectArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sluice completion bash > /etc/bash_completion.d/sluice")]
     Completion {
@@ -56,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
         Sub::Run(args) => run::run(&args),
         Sub::Audit(args) => audit::run(&args),
         Sub::Policy(args) => policy::run(&args),
+        Sub::Inject(args) => inject::run(&args),
         Sub::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cli;
+mod inject;
 mod policy;
 mod run;
 

@@ -59,10 +59,7 @@ fn generated() -> Result<Vec<(PathBuf, String)>> {
     let cluster = sluice_policy::spec::cluster_policy_schema();
     let kinds = [("GatewayPolicy", &policy), ("ClusterGatewayPolicy", &cluster), ("IdentityProvider", &provider)];
     let mut files: Vec<(PathBuf, String)> = vec![
-        (
-            "docs/policy-reference.md".into(),
-            reference::page(&kinds),
-        ),
+        ("docs/policy-reference.md".into(), reference::page(&kinds)),
         ("docs/schema/gatewaypolicy.json".into(), pretty(&policy)?),
         ("docs/schema/clustergatewaypolicy.json".into(), pretty(&cluster)?),
         ("docs/schema/identityprovider.json".into(), pretty(&provider)?),

@@ -24,19 +24,16 @@ impl World {
         let path = format!("/api/v1/namespaces/{}", required.name);
         let label = json!({"metadata": {"labels": {"sluice.dev/required": "true"}}});
         cluster.admin(patch(&path, &label))?.expect(200)?;
-        let config = json!({
-            "metadata": {"name": "sluice-injection"}, "data": {"images": format!("other:1, {}", settings().image)},
-        });
-        agents.make(&agents.core("configmaps"), &config)?;
-
         let mut made = Made::new(cluster);
         let own = json!({"matchExpressions": [
             {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [agents.name, required.name]},
         ]});
-        policies(&mut made, &agents.name, &|name| !name.starts_with("sluice-fields-"), &|_, binding| {
+        policies(&mut made, &agents.name, &|name| !name.starts_with("sluice-fields-"), &|policy, binding| {
             binding["spec"]["matchResources"] = json!({"namespaceSelector": own});
-            if let Some(param) = binding["spec"].get_mut("paramRef") {
-                param["namespace"] = json!(agents.name);
+            // As the chart does.
+            let images = format!("other:1, {}", settings().image);
+            if let Some(Value::String(text)) = policy.pointer_mut("/spec/variables/0/expression") {
+                *text = text.replace("SLUICE_GATEWAY_IMAGES", &images);
             }
         })?;
         Ok(Self { cluster, agents, required, _made: made })
@@ -115,7 +112,7 @@ fn pods_of_agents_are_asserted() -> Result<()> {
     until_refused("does not have it as its first two init containers", || world.create(&world.agents, &pod()))?;
     let mut foreign = injected(&pod())?;
     foreign["spec"]["initContainers"][0]["image"] = json!("evil.example.com/gateway:1");
-    until_refused("is not one that ConfigMap sluice-injection lists", || world.create(&world.agents, &foreign))?;
+    until_refused("image is not the chart's", || world.create(&world.agents, &foreign))?;
     let mut silent = pod();
     silent["metadata"]["annotations"] = json!({"sluice.dev/inject": "disabled"});
     until_refused("every pod of this namespace runs behind the gateway", || world.create(&world.required, &silent))?;
@@ -158,9 +155,24 @@ fn a_running_agent_cannot_be_changed_or_entered() -> Result<()> {
     for (what, suffix, change, words) in [
         ("image of the sidecar", "", containers("sluice-gateway", json!({"image": "evil:1"})), "image cannot change"),
         ("image of the init step", "", containers("sluice-init", json!({"image": "evil:1"})), "image cannot change"),
-        ("annotation", "", json!({"metadata": {"annotations": {"sluice.dev/inject": null}}}), "cannot change while it runs"),
-        ("other value", "", json!({"metadata": {"annotations": {"sluice.dev/inject": "disabled"}}}), "neither `enabled`"),
-        ("version", "", json!({"metadata": {"annotations": {"sluice.dev/injected": "9"}}}), "cannot change while it runs"),
+        (
+            "annotation",
+            "",
+            json!({"metadata": {"annotations": {"sluice.dev/inject": null}}}),
+            "cannot change while it runs",
+        ),
+        (
+            "other value",
+            "",
+            json!({"metadata": {"annotations": {"sluice.dev/inject": "disabled"}}}),
+            "neither `enabled`",
+        ),
+        (
+            "version",
+            "",
+            json!({"metadata": {"annotations": {"sluice.dev/injected": "9"}}}),
+            "cannot change while it runs",
+        ),
         ("label", "", json!({"metadata": {"labels": {"sluice.dev/injected": null}}}), "cannot change while it runs"),
         (
             "ephemeral container",

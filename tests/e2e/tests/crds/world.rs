@@ -27,6 +27,7 @@ pub(crate) fn folder(path: &str) -> Result<Vec<Value>> {
         .with_context(|| path.display().to_string())?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     Ok(files.iter().map(|file| yaml(file)).collect::<Result<Vec<_>>>()?.concat())
 }
