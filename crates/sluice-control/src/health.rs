@@ -64,11 +64,9 @@ impl Health {
                 lacks if lacks.is_empty() => text(StatusCode::OK, "text/plain", "ok\n"),
                 lacks => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{}\n", lacks.join("\n"))),
             },
-            "/metrics" => text(
-                StatusCode::OK,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                self.metrics.text(),
-            ),
+            "/metrics" => {
+                text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", self.metrics.text())
+            }
             _ => text(StatusCode::NOT_FOUND, "text/plain", "/healthz, /readyz or /metrics\n"),
         }
     }

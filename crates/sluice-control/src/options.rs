@@ -144,24 +144,3 @@ impl Options {
 fn service_names(service: &str, namespace: &str) -> Vec<String> {
     ["", ".svc", ".svc.cluster.local"].map(|suffix| format!("{service}.{namespace}{suffix}")).to_vec()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_or_refused() {
-        assert_eq!("90d".parse::<Life>().unwrap().0, Duration::from_secs(90 * 86_400));
-        assert_eq!("10s".parse::<Life>().unwrap().0, Duration::from_secs(10));
-        for text in ["", "d", "0h", "1", "-1h", "+1h", "1.5h", "1w", "1000000d", "１h", "h1", "1hé"] {
-            assert!(text.parse::<Life>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_defaults_leave_no_hole() {
-        let options = Options::parse_from(["sluice-control", "--name", "a"]);
-        options.lifetimes().checked().unwrap();
-        assert!(options.names().contains(&"sluice-control.sluice-system.svc".to_owned()));
-    }
-}

@@ -56,9 +56,8 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
     let caches = Caches::start(&client, &options.namespace, &shutdown);
 
     let identity = Identity::Control { trust_domain: options.trust_domain.clone() };
-    let credentials = |identity, clients| {
-        Arc::new(Credentials::new(identity, options.names(), clients, lifetimes, clock.clone()))
-    };
+    let credentials =
+        |identity, clients| Arc::new(Credentials::new(identity, options.names(), clients, lifetimes, clock.clone()));
     let wire_credentials = credentials(Some(identity), Clients::MayPresent);
     let webhook_credentials = credentials(None, Clients::Anonymous);
 
@@ -82,13 +81,7 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
         parts.spawn(async move { credentials.keep_fresh(authorities, shutdown).await });
     }
     parts.spawn(follow_settings(options.settings.clone(), settings_in, shutdown.clone()));
-    parts.spawn(follow_bundles(
-        client.clone(),
-        options.namespace.clone(),
-        world.clone(),
-        bundles_in,
-        shutdown.clone(),
-    ));
+    parts.spawn(follow_bundles(client.clone(), options.namespace.clone(), world.clone(), bundles_in, shutdown.clone()));
     {
         let (caches, touched, shutdown) = (caches.clone(), touched.clone(), shutdown.clone());
         parts.spawn(async move { caches.publish(bundles, world_in, touched, shutdown).await });
@@ -128,8 +121,12 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
     parts.spawn(until(shutdown.clone(), tidy.run(shutdown.clone())));
     parts.spawn(count_leadership(metrics.clone(), leader, shutdown.clone()));
 
-    let webhook =
-        Webhook { settings: settings_out, authorities: workloads.clone(), trail: trail.clone(), metrics: metrics.clone() };
+    let webhook = Webhook {
+        settings: settings_out,
+        authorities: workloads.clone(),
+        trail: trail.clone(),
+        metrics: metrics.clone(),
+    };
     let wire = Wire {
         enroller: Arc::new(Enroller {
             client: Enrolments::new(client, &options.namespace),

@@ -130,22 +130,3 @@ fn ca_patch<'a>(
         present.map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": &bundle}})).collect();
     Some(json!({"webhooks": hooks}))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ca_bundle_is_written_once() {
-        let right = ByteString(b"PEM".to_vec());
-        assert_eq!(ca_patch([("a", Some(&right))].into_iter(), "PEM"), None);
-        let patch = ca_patch([("a", Some(&right)), ("b", None)].into_iter(), "PEM").unwrap();
-        assert_eq!(
-            patch,
-            json!({"webhooks": [
-                {"name": "a", "clientConfig": {"caBundle": "UEVN"}},
-                {"name": "b", "clientConfig": {"caBundle": "UEVN"}},
-            ]})
-        );
-    }
-}

@@ -79,8 +79,8 @@ impl Wire {
                 "try again in a moment",
             ));
         }
-        let lines = lines(self.world.clone(), uid, self.shutdown.clone())
-            .map(|line| Ok::<_, Infallible>(Frame::data(line)));
+        let lines =
+            lines(self.world.clone(), uid, self.shutdown.clone()).map(|line| Ok::<_, Infallible>(Frame::data(line)));
         let open = self.metrics.stream_opened();
         let body = StreamBody::new(lines.map(move |line| {
             let _counted_while_it_lives = &open;
@@ -149,9 +149,7 @@ fn line(line: &ConfigLine) -> Option<Bytes> {
 fn bearer(headers: &HeaderMap) -> Result<Secret<String>, Refusal> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match value.split_once(' ') {
-        Some((scheme, token))
-            if scheme.eq_ignore_ascii_case("bearer") && (1..=MAX_TOKEN).contains(&token.len()) =>
-        {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && (1..=MAX_TOKEN).contains(&token.len()) => {
             Ok(Secret::new(token.to_owned()))
         }
         _ => Err(Refusal::new(
@@ -180,6 +178,3 @@ async fn json<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, Refus
     let body = read_body(body, MAX_BODY_BYTES).await.map_err(|error| refuse(error.to_string()))?;
     serde_json::from_slice(&body).map_err(|error| refuse(error.to_string()))
 }
-
-#[cfg(test)]
-mod tests;

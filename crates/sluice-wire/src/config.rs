@@ -99,12 +99,9 @@ impl TryFrom<RawLine> for ConfigLine {
 impl From<ConfigLine> for RawLine {
     fn from(line: ConfigLine) -> Self {
         match line {
-            ConfigLine::Heartbeat => Self {
-                revision: None,
-                documents: None,
-                bundles: BTreeMap::new(),
-                selector_labels: BTreeMap::new(),
-            },
+            ConfigLine::Heartbeat => {
+                Self { revision: None, documents: None, bundles: BTreeMap::new(), selector_labels: BTreeMap::new() }
+            }
             ConfigLine::Config(config) => Self {
                 revision: Some(config.revision),
                 documents: Some(config.documents),

@@ -100,12 +100,10 @@ impl FromStr for BatchStart {
                 .filter(|number| *number >= from && text.bytes().all(|byte| byte.is_ascii_digit()))
                 .ok_or(OutOfBounds::Form { field: name, what: "must be a whole number, from 1 (an offset: from 0)" })
         };
-        let epoch = field("epoch")?
-            .parse()
-            .map_err(|_| OutOfBounds::Form { field: "epoch", what: "must be a UUID" })?;
-        let rest = field("rest")?
-            .parse()
-            .map_err(|_| OutOfBounds::Form { field: "rest", what: "must be true or false" })?;
+        let epoch =
+            field("epoch")?.parse().map_err(|_| OutOfBounds::Form { field: "epoch", what: "must be a UUID" })?;
+        let rest =
+            field("rest")?.parse().map_err(|_| OutOfBounds::Form { field: "rest", what: "must be true or false" })?;
         let (ordinal, segment, offset) = (number("ordinal", 1)?, number("segment", 1)?, number("offset", 0)?);
         Ok(Self { epoch, ordinal, segment, offset, rest })
     }

@@ -120,7 +120,8 @@ fn identities_have_one_spelling() {
 
 #[test]
 fn a_batch_says_once_where_it_begins() {
-    let start: BatchStart = "offset=7&epoch=00000000-0000-0000-0000-000000000001&ordinal=2&rest=false&segment=3".parse().unwrap();
+    let start: BatchStart =
+        "offset=7&epoch=00000000-0000-0000-0000-000000000001&ordinal=2&rest=false&segment=3".parse().unwrap();
     assert_eq!((start.offset, start.ordinal, start.segment, start.rest), (7, 2, 3, false));
     assert_eq!(start.to_string().parse::<BatchStart>().unwrap(), start);
     let good = start.to_string();

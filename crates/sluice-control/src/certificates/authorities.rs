@@ -125,8 +125,7 @@ impl Authority {
             CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| stored(format!("{error:?}")))?;
         let pair = KeyPair::from_pem(key.expose())?;
         let (created, expires) = {
-            let (_, parsed) =
-                X509Certificate::from_der(&certificate).map_err(|error| stored(error.to_string()))?;
+            let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| stored(error.to_string()))?;
             if parsed.public_key().subject_public_key.data.as_ref() != pair.public_key_raw() {
                 return Err(stored("key and certificate do not belong together".to_owned()));
             }
@@ -177,12 +176,7 @@ impl Authorities {
     ///
     /// # Errors
     /// When no key can be made.
-    pub fn due(
-        &self,
-        name: &str,
-        now: Timestamp,
-        lifetimes: &Lifetimes,
-    ) -> Result<Option<Self>, CertificateError> {
+    pub fn due(&self, name: &str, now: Timestamp, lifetimes: &Lifetimes) -> Result<Option<Self>, CertificateError> {
         let mut members: Vec<Authority> =
             self.members.iter().filter(|authority| now < authority.expires).cloned().collect();
         let aged = members.last().is_none_or(|newest| after(newest.created, lifetimes.rotate_after) <= now);

@@ -38,7 +38,11 @@ pub struct Leaf {
 /// `BadCsr`, for what is none, or holds a key of another kind.
 fn read_csr(pem: &str) -> Result<rcgen::PublicKey, Refusal> {
     let csr = CertificateSigningRequestParams::from_pem(pem).map_err(|error| {
-        Refusal::new(Code::BadCsr, format!("`csr` is none: {error}"), "send a PKCS #10 request as PEM, without extensions")
+        Refusal::new(
+            Code::BadCsr,
+            format!("`csr` is none: {error}"),
+            "send a PKCS #10 request as PEM, without extensions",
+        )
     })?;
     let known = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519];
     if !known.contains(&csr.public_key.algorithm()) {

@@ -16,12 +16,7 @@ const AUTHORITY: &str = "authority-";
 
 /// The authorities as a Secret. `version`: the resource version that it
 /// replaces; `None`: it must not be there yet.
-pub fn to_secret(
-    authorities: &Authorities,
-    namespace: &str,
-    name: &str,
-    version: Option<String>,
-) -> KubernetesSecret {
+pub fn to_secret(authorities: &Authorities, namespace: &str, name: &str, version: Option<String>) -> KubernetesSecret {
     let mut data = BTreeMap::from([(ROOTS.to_owned(), ByteString(authorities.roots_pem().into_bytes()))]);
     for authority in authorities.members() {
         let stem = format!("{AUTHORITY}{}", authority.created.as_second());

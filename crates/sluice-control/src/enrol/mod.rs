@@ -82,13 +82,8 @@ impl Enroller {
             (identity, [].as_slice())
         };
         let authorities = self.authorities.borrow().clone();
-        let signed =
-            sign_csr(&request.csr, &identity, names, &authorities, self.clock.now(), &self.lifetimes)?;
-        Ok(EnrolResponse {
-            certificate: signed.certificate,
-            roots: authorities.roots_pem(),
-            expires: signed.expires,
-        })
+        let signed = sign_csr(&request.csr, &identity, names, &authorities, self.clock.now(), &self.lifetimes)?;
+        Ok(EnrolResponse { certificate: signed.certificate, roots: authorities.roots_pem(), expires: signed.expires })
     }
 }
 
@@ -101,10 +96,7 @@ impl Enrolments {
     async fn review(&self, token: &Secret<String>) -> Result<Holder, Refusal> {
         let audience = sluice_k8s::names::CONTROL_AUDIENCE;
         let review = TokenReview {
-            spec: TokenReviewSpec {
-                token: token.expose().clone(),
-                audiences: Some(vec![audience.to_owned()]),
-            },
+            spec: TokenReviewSpec { token: token.expose().clone(), audiences: Some(vec![audience.to_owned()]) },
             ..TokenReview::default()
         };
         let answered = Api::<TokenReview>::all(self.client.clone()).create(&PostParams::default(), &review).await;
@@ -114,13 +106,7 @@ impl Enrolments {
         }
     }
 
-    async fn claim(
-        &self,
-        holder: &Holder,
-        key: &str,
-        clock: &dyn Clock,
-        lifetimes: Lifetimes,
-    ) -> Result<(), Refusal> {
+    async fn claim(&self, holder: &Holder, key: &str, clock: &dyn Clock, lifetimes: Lifetimes) -> Result<(), Refusal> {
         let api: Api<Lease> = self.leases();
         let name = lease_name(&holder.pod_uid);
         let post = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };

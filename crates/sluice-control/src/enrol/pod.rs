@@ -30,9 +30,9 @@ pub fn admit(pod: &Pod, holder: &Holder) -> Result<(), Refusal> {
     let marked = metadata.annotations.as_ref().is_some_and(|all| all.contains_key(names::INJECTED));
     let init = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
     let first_two = init.first().is_some_and(|first| first.name == names::INIT)
-        && init.get(1).is_some_and(|second| {
-            second.name == names::GATEWAY && second.restart_policy.as_deref() == Some("Always")
-        });
+        && init
+            .get(1)
+            .is_some_and(|second| second.name == names::GATEWAY && second.restart_policy.as_deref() == Some("Always"));
     if marked && first_two {
         Ok(())
     } else {

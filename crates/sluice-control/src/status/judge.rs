@@ -92,9 +92,10 @@ fn is_reference(problem: &Problem) -> bool {
 
 /// What is wrong with one document, given the providers.
 fn alone(world: &World, document: &Read) -> Vec<Problem> {
-    let providers = world.documents.values().filter(|one| {
-        one.scope == Scope::Provider && one.problems.is_empty() && one.name != document.name
-    });
+    let providers = world
+        .documents
+        .values()
+        .filter(|one| one.scope == Scope::Provider && one.problems.is_empty() && one.name != document.name);
     let sources = providers.map(|one| one.as_ref()).chain([document]);
     let namespace = match &document.scope {
         Scope::Namespace { namespace, .. } => namespace.clone(),
@@ -186,7 +187,10 @@ fn programmed(
     let finding = if !compiles {
         Finding::no("NotCompiled", "Pods keep the last policy that compiled; put it right first.")
     } else if pods.is_empty() {
-        Finding::no("NoPods", "It is about no injected pod that runs; check `selector`, and whether pods are annotated.")
+        Finding::no(
+            "NoPods",
+            "It is about no injected pod that runs; check `selector`, and whether pods are annotated.",
+        )
     } else if !refused.is_empty() {
         Finding::no("Refused", format!("{of}; refused by {}", shown(&refused)))
     } else if !waiting.is_empty() {
@@ -209,6 +213,3 @@ fn say(problems: &[Problem]) -> String {
     }
     said
 }
-
-#[cfg(test)]
-mod tests;

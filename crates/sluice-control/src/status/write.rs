@@ -64,8 +64,12 @@ pub async fn write_statuses(mut writer: Writer, shutdown: Shutdown) {
 impl Writer {
     async fn round(&self) {
         let world = self.world.borrow().clone();
-        let reports =
-            self.caches.leases().iter().filter_map(|lease| Some((pod_of(lease)?.to_owned(), report_of(lease)?))).collect();
+        let reports = self
+            .caches
+            .leases()
+            .iter()
+            .filter_map(|lease| Some((pod_of(lease)?.to_owned(), report_of(lease)?)))
+            .collect();
         let drafts = judge(&world, &reports);
         self.metrics.judged(&drafts);
         let now = self.clock.now();
@@ -126,7 +130,10 @@ impl Writer {
     }
 }
 
-fn namespaced<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(client: &Client, namespace: &str) -> Api<K> {
+fn namespaced<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
+    client: &Client,
+    namespace: &str,
+) -> Api<K> {
     Api::namespaced(client.clone(), namespace)
 }
 

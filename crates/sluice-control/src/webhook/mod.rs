@@ -97,13 +97,8 @@ impl Webhook {
             Ok(_) => answer,
             Err(cause) => {
                 error!(%cause, "a change of policy cannot be recorded");
-                admission::Answer::Refused(vec![format!(
-                    "sluice: nothing changes that cannot be recorded: {cause}"
-                )])
+                admission::Answer::Refused(vec![format!("sluice: nothing changes that cannot be recorded: {cause}")])
             }
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -17,8 +17,8 @@ use sluice_k8s::names;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
-use super::read::{Pod, Read, read};
 use super::World;
+use super::read::{Pod, Read, read};
 use crate::shutdown::Shutdown;
 
 /// How long changes are collected before a new world is made.
@@ -177,10 +177,8 @@ where
     let (store, writer) = reflector::store::<K>();
     let (changed, shutdown) = (changed.clone(), shutdown.clone());
     tokio::spawn(async move {
-        let stream = watcher(api, config)
-            .default_backoff()
-            .modify(|object| object.managed_fields_mut().clear())
-            .reflect(writer);
+        let stream =
+            watcher(api, config).default_backoff().modify(|object| object.managed_fields_mut().clear()).reflect(writer);
         let mut stream = std::pin::pin!(stream);
         loop {
             tokio::select! {

@@ -66,8 +66,7 @@ pub struct Pod {
 pub fn read(document: &Value, uid: &str, generation: Option<i64>) -> Read {
     let word = |path: &str| document.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let (kind, object, namespace) = (word("/kind"), word("/metadata/name"), word("/metadata/namespace"));
-    let name =
-        if namespace.is_empty() { format!("{kind}/{object}") } else { format!("{kind}/{namespace}/{object}") };
+    let name = if namespace.is_empty() { format!("{kind}/{object}") } else { format!("{kind}/{namespace}/{object}") };
     let selector = |field: &str| -> Option<Selector> {
         let written = document.get("spec")?.get(field)?;
         serde_json::from_value(written.clone()).ok()
