@@ -1,7 +1,8 @@
 //! Which files of the caller the command may not see or write.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -70,8 +71,19 @@ pub(super) fn protect(args: &RunArgs, root: bool, nft: PathBuf) -> anyhow::Resul
     }
     // The next run must not be by a program that the command wrote.
     plan.read_only_files.extend(std::env::current_exe().and_then(fs::canonicalize).ok());
-    plan.hidden_folders = vec![trail.clone(), fs::canonicalize(own.path())?];
+    plan.hidden_folders = vec![fs::canonicalize(own.path())?];
+    // What earlier runs did is no more the command's than what this one does.
+    let earlier = default_trails().and_then(|folder| fs::canonicalize(folder).ok()).filter(|folder| {
+        folder.is_dir() && ![&plan.working_folder].into_iter().chain(&plan.writable).any(|used| used.starts_with(folder))
+    });
+    match earlier {
+        // A folder inside a hidden one is hidden.
+        Some(earlier) if trail.starts_with(&earlier) => plan.hidden_folders.push(earlier),
+        Some(earlier) if earlier.starts_with(&trail) => plan.hidden_folders.push(trail.clone()),
+        earlier => plan.hidden_folders.extend(earlier.into_iter().chain([trail.clone()])),
+    }
     plan.hidden_files.extend(sockets(&fs::read_to_string("/proc/net/unix").unwrap_or_default()));
+    plan.hidden_files.extend(sockets_elsewhere());
     Ok(Protected { plan, policy, trail, own, notices })
 }
 
@@ -198,13 +210,35 @@ pub(super) fn trail(args: &RunArgs, notices: &mut Vec<String>) -> anyhow::Result
 
 /// A folder for this run alone: a trail has one writer at a time.
 fn default_trail() -> anyhow::Result<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let Some(state) = state.or_else(home) else {
+    let Some(trails) = default_trails() else {
         bail!("--trail is needed where neither XDG_STATE_HOME nor HOME is set");
     };
     let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    Ok(state.join(format!("sluice/trails/{now}-{}", std::process::id())))
+    Ok(trails.join(format!("{now}-{}", std::process::id())))
+}
+
+/// Where the trails of runs without `--trail` are.
+fn default_trails() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    Some(state.or_else(home)?.join("sluice/trails"))
+}
+
+/// Sockets of programs in other network namespaces: their files know none.
+/// Asked of every process that this user may look at; a path there may be one
+/// of another root, so only what is a socket here too counts.
+fn sockets_elsewhere() -> Vec<PathBuf> {
+    let mut seen: BTreeSet<PathBuf> = fs::read_link("/proc/self/ns/net").into_iter().collect();
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path()) {
+        // One of somebody else, or one that ended, is not looked at.
+        if fs::read_link(process.join("ns/net")).is_ok_and(|namespace| seen.insert(namespace)) {
+            let table = fs::read_to_string(process.join("net/unix")).unwrap_or_default();
+            let here = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
+            found.extend(sockets(&table).into_iter().filter(here));
+        }
+    }
+    found
 }
 
 /// Paths of sockets out of `/proc/net/unix`: each is a program outside that

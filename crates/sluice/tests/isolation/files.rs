@@ -114,6 +114,56 @@ fn the_trail_is_not_seen() -> Result<()> {
     })
 }
 
+/// The next run must not be able to forget the one before.
+#[test]
+fn trails_of_earlier_runs_are_not_seen() -> Result<()> {
+    both(|world| {
+        let mut folder = world.path("work");
+        for name in [".local", "state", "sluice", "trails", "earlier"] {
+            folder.push(name);
+            fs::create_dir(&folder)?;
+            world.seat.own(&folder)?;
+        }
+        fs::write(folder.join("leaves"), "what was done")?;
+        world.seat.own(&folder.join("leaves"))?;
+        world.holds(
+            r#"
+            is hidden "" "$(find $HOME/.local/state/sluice/trails -type f)"
+            refused write touch $HOME/.local/state/sluice/trails/x
+            refused move mv $HOME/.local/state/sluice $HOME/elsewhere
+            refused remove rm -r $HOME/.local/state/sluice/trails
+            "#,
+        )?;
+        ensure!(fs::read_to_string(folder.join("leaves"))? == "what was done", "the earlier trail has changed");
+        // Without --trail, this run's own trail is made beside the earlier one.
+        let policy = format!("--policy={}", text(&world.path("policy")));
+        let mut command = world.seat.command(world.path("sluice"));
+        command.current_dir(world.path("work")).env("HOME", world.path("work")).env_remove("XDG_STATE_HOME");
+        command.args(["run", "--namespace", "agents", &policy, "--"]);
+        command.args(["bash", "-c", "find $HOME/.local/state/sluice/trails -type f; echo end"]);
+        let finished = run(&mut command)?;
+        ensure!(finished.stdout == "end\n", "{finished:?}");
+        Ok(())
+    })
+}
+
+/// A socket file can be connected to from every network namespace.
+#[test]
+fn sockets_of_another_network_namespace_are_hidden() -> Result<()> {
+    let world = World::new(Seat::RootV4)?;
+    let path = world.path("work/daemon.sock");
+    let script = r#"use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die "$!"; $|=1; print "ready\n"; sleep 60 while 1"#;
+    let mut daemon = std::process::Command::new("unshare");
+    daemon.args(["--net", "perl", "-e", script]).arg(&path);
+    let mut process = sluice_testkit::Process::start(&mut daemon)?;
+    process.line("a listening daemon", |line| (line == "ready").then_some(()))?;
+    let finished = world.inside(
+        r#"perl -MIO::Socket::UNIX -e 'print IO::Socket::UNIX->new("daemon.sock") ? "CONNECTED\n" : "refused\n"'"#,
+    )?;
+    ensure!(finished.stdout == "refused\n", "{finished:?}");
+    Ok(())
+}
+
 #[test]
 fn a_policy_beside_the_work_is_taken_as_it_is_and_said() -> Result<()> {
     both(|world| {
