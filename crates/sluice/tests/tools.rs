@@ -143,6 +143,13 @@ async fn a_trail_is_searched_shown_and_judged() -> Result<()> {
     let report: serde_json::Value = serde_json::from_str(&broken.stdout)?;
     ensure!(report["exitCode"] == 1 && report["findings"][0]["sequence"] == first["sequence"], "{report}");
     ended(&sluice(folder, &["audit", "search", "trail"])?, 2, &["verify"])?;
+
+    // `verify | head`: that nobody reads on does not make it whole.
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let mut unread = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    unread.current_dir(folder).args(["audit", "verify", "trail", "--key", "key.pem"]).stdout(writer);
+    ensure!(unread.status()?.code() == Some(1), "an invalid trail is no success when nobody reads");
     Ok(())
 }
 

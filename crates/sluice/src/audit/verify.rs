@@ -28,7 +28,8 @@ Example:
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     folder: Folder,
-    /// Public keys (PEM), or a folder of them, kept outside the trail; may be repeated
+    /// Public keys (PEM) of this trail, or a folder of them, kept outside it; may be repeated.
+    /// An epoch is missed where one of them was kept and the epoch is not here
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
     /// How to print
@@ -49,13 +50,24 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut progress = Progress::new(io::stderr().is_terminal());
     let report = verify_with(args.folder.path(), keys, &mut |read, of| progress.tell(read, of));
     progress.end();
-    let mut out = io::stdout().lock();
-    match args.output {
-        Output::Text => print_text(&mut out, &report)?,
-        Output::Json => writeln!(out, "{}", json(&report)?)?,
+    match print(args.output, &report) {
+        // Whoever stops reading (`| head`) is not told that the trail is whole.
+        Err(error) if !is_broken_pipe(&error) => Err(error),
+        _ => Ok(ExitCode::from(report.exit_code())),
     }
-    out.flush()?;
-    Ok(ExitCode::from(report.exit_code()))
+}
+
+fn print(output: Output, report: &Report) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match output {
+        Output::Text => print_text(&mut out, report)?,
+        Output::Json => writeln!(out, "{}", json(report)?)?,
+    }
+    Ok(out.flush()?)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn print_text(out: &mut impl Write, report: &Report) -> io::Result<()> {
