@@ -28,8 +28,8 @@ Example:
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     folder: Folder,
-    /// Public keys (PEM) of this trail, or a folder of them, kept outside it; may be repeated.
-    /// An epoch is missed where one of them was kept and the epoch is not here
+    /// Public keys (PEM), or a folder of them, kept outside the trail; may be repeated. Keys kept
+    /// under their names in the trail (epoch-….pub) say which epochs there must be
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
     /// How to print
