@@ -222,7 +222,12 @@ impl Compiled {
             .collect();
         misses.sort_by_key(|(lacking, _)| *lacking);
         let fewest = misses.first().map_or(0, |(lacking, _)| *lacking);
-        misses.into_iter().take_while(|(lacking, _)| *lacking == fewest).take(NEAR_MISSES).map(|(_, text)| text).collect()
+        misses
+            .into_iter()
+            .take_while(|(lacking, _)| *lacking == fewest)
+            .take(NEAR_MISSES)
+            .map(|(_, text)| text)
+            .collect()
     }
 
     /// Rules that match and do not count: shadows, and those of `Audit`
@@ -309,13 +314,7 @@ impl Compiled {
         Obligations { mask_secrets, durability }
     }
 
-    fn allowed(
-        &self,
-        command: &Command,
-        rule: RuleRef,
-        shadows: Vec<Shadow>,
-        would_deny: Option<Reason>,
-    ) -> Decision {
+    fn allowed(&self, command: &Command, rule: RuleRef, shadows: Vec<Shadow>, would_deny: Option<Reason>) -> Decision {
         let mut explanation = format!("allowed by {rule}, revision {}", self.revision);
         if let Some(reason) = &would_deny {
             explanation.push_str(&format!("; would be denied in Enforce: {}", reason.message));
@@ -370,7 +369,8 @@ impl Policy {
         }
         self.masks.iter().any(|mask| {
             let excepted = mask.except_for.as_ref().is_some_and(|subjects| {
-                (self.standing == Standing::Guard || self.identifies(command)) && subjects.matches(&command.subject) == Answer::Yes
+                (self.standing == Standing::Guard || self.identifies(command))
+                    && subjects.matches(&command.subject) == Answer::Yes
             });
             mask.secrets == SecretMask::Values && !excepted
         })

@@ -170,7 +170,9 @@ impl Gateway {
     /// # Errors
     /// When it does not end.
     pub fn kill(mut self) -> Result<Builder> {
-        let _ = self.process.signal("KILL");
+        if !self.process.is_over()? {
+            self.process.signal("KILL")?;
+        }
         self.process.ended(crate::LONG)?;
         self.again()
     }

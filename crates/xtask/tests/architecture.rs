@@ -14,12 +14,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-k8s", &["sluice-core", "sluice-policy"]),
     ("sluice-wire", &["sluice-core", "sluice-policy", "sluice-audit"]),
     ("sluice-control", &["sluice-core", "sluice-policy", "sluice-audit", "sluice-wire", "sluice-k8s"]),
+    ("sluice-collector", &["sluice-core", "sluice-audit", "sluice-wire"]),
     ("sluice-gateway", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit"]),
     ("sluice", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway", "sluice-k8s"]),
     ("sluice-testkit", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway"]),
     ("xtask", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway", "sluice-k8s"]),
     ("sluice-e2e", &["sluice-testkit"]),
-    ("sluice-bench", &["sluice-testkit"]),
     ("sluice-bench", &["sluice-testkit"]),
 ];
 

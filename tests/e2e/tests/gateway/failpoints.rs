@@ -37,13 +37,15 @@ struct Story {
     /// Names of objects whose change was acknowledged.
     acknowledged: Vec<String>,
     next: u32,
+    /// Why the last change had no answer.
+    broken: String,
 }
 
 impl Story {
     fn begin(seat: Seat) -> Result<(Self, Builder)> {
         let (builder, upstream, signer) = world::fake(seat, &["h2", "http/1.1"], RULES, "", config_map)?;
         let token = signer.token(&claims())?;
-        Ok((Self { upstream, token, acknowledged: Vec::new(), next: 0 }, builder))
+        Ok((Self { upstream, token, acknowledged: Vec::new(), next: 0, broken: String::new() }, builder))
     }
 
     /// A change that policy allows; the record of it is as large as `size`
@@ -56,7 +58,13 @@ impl Story {
         let request = Request::new("PATCH", format!("/api/v1/namespaces/dev/configmaps/{name}{query}"))
             .bearer(&self.token)
             .body("application/merge-patch+json", r#"{"data": {"a": "b"}}"#);
-        let Ok(response) = gateway.ask(TARGET, &request) else { return Ok(false) };
+        let response = match gateway.ask(TARGET, &request) {
+            Ok(response) => response,
+            Err(error) => {
+                self.broken = format!("{name}: {error:#}");
+                return Ok(false);
+            }
+        };
         ensure!(
             response.status == 200,
             "{name}: {} {}\n{}",
@@ -79,7 +87,7 @@ impl Story {
         for _ in 0..5_000 {
             self.denied(&gateway);
             if !self.change(&gateway, size)? {
-                fired(gateway.process_mut(), point)?;
+                fired(gateway.process_mut(), point).with_context(|| self.broken.clone())?;
                 return gateway.kill();
             }
         }
@@ -146,12 +154,9 @@ fn fired(process: &mut sluice_testkit::Process, point: &str) -> Result<()> {
     let status = process.ended(sluice_testkit::LONG).with_context(|| format!("{point} did not fire"))?;
     ensure!(status.signal() == Some(9), "{point}: ended with {status}: {}", process.stderr());
     let name = point.split(':').next().unwrap_or_default();
-    ensure!(
-        process.stderr().contains(&format!("SLUICE_FAILPOINT {name}")),
-        "{point} did not fire: {}",
-        process.stderr()
-    );
-    Ok(())
+    let marker = format!("SLUICE_FAILPOINT {name}");
+    // The last words of a process may be read after its end is known.
+    process.error_line(&marker, |line| (line == marker).then_some(()))
 }
 
 fn killed(finished: &Finished, point: &str) -> Result<()> {
