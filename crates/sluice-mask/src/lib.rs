@@ -16,7 +16,7 @@ mod packed;
 pub mod secrets;
 
 pub use marker::{Marker, contains_marker};
-pub use packed::packed_marker;
+pub use packed::{PACKED_BUDGET, packed_marker};
 
 /// The same cases in every run; the fuzz targets look for new ones.
 #[cfg(test)]

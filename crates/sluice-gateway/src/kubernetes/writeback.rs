@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use sluice_core::kubernetes::{Patch, Request};
-use sluice_mask::{contains_marker, packed_marker};
+use sluice_mask::{PACKED_BUDGET, contains_marker, packed_marker};
 use sluice_policy::{Reason, code};
 
 use super::carries_secrets;
@@ -21,7 +21,7 @@ pub fn check(request: &Request, body: &[u8], masked: bool) -> Result<(), Box<Rea
         return Ok(());
     }
     let object = request.object.known().and_then(Option::as_ref);
-    if contains_marker(body) || object.is_some_and(holds_packed_marker) {
+    if contains_marker(body) || object.is_some_and(|object| holds_packed_marker(object, &mut { PACKED_BUDGET })) {
         return Err(deny(
             code::MASK_MARKER,
             "the body holds the marker of a masked value (sluice-masked:…), and writing it would destroy the real one",
@@ -44,11 +44,11 @@ pub fn check(request: &Request, body: &[u8], masked: bool) -> Result<(), Box<Rea
 }
 
 /// A Helm release keeps its values packed.
-fn holds_packed_marker(value: &Value) -> bool {
+fn holds_packed_marker(value: &Value, budget: &mut u64) -> bool {
     match value {
-        Value::String(text) => packed_marker(text),
-        Value::Array(values) => values.iter().any(holds_packed_marker),
-        Value::Object(members) => members.values().any(holds_packed_marker),
+        Value::String(text) => packed_marker(text, budget),
+        Value::Array(values) => values.iter().any(|value| holds_packed_marker(value, budget)),
+        Value::Object(members) => members.values().any(|value| holds_packed_marker(value, budget)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }

@@ -76,10 +76,15 @@ impl World {
 
     /// The same with a trail of its own.
     pub(crate) fn sluice_with_trail(&self, trail: &Path, options: &[&str], command: &[&str]) -> Command {
-        let mut sluice = self.seat.command(self.path("sluice"));
+        // Whatever the tests were started with: no signal ignored, and a PATH
+        // that an ordinary user can search.
+        let mut sluice = self.seat.command("/usr/bin/env".into());
         sluice
+            .arg("--default-signal")
+            .arg(self.path("sluice"))
             .current_dir(self.path("work"))
             .env("HOME", self.path("work"))
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
             .args(["run", "--namespace", "agents"])
             .arg(format!("--map={HOST}={}", self.upstream.address()))
             .arg(format!("--trail={}", trail.display()))
