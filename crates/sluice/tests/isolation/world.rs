@@ -78,7 +78,7 @@ impl World {
     pub(crate) fn sluice_with_trail(&self, trail: &Path, options: &[&str], command: &[&str]) -> Command {
         // Whatever the tests were started with: no signal ignored, and a PATH
         // that an ordinary user can search.
-        let mut sluice = self.seat.command("/usr/bin/env".into());
+        let mut sluice = self.seat.command(PathBuf::from("/usr/bin/env"));
         sluice
             .arg("--default-signal")
             .arg(self.path("sluice"))
