@@ -105,7 +105,7 @@ impl Relay {
         let length = body.size_hint().exact();
         let coming = Coming::new(body);
         if coming.is_complete() || length.is_some_and(|length| length <= SMALL) {
-            return self.whole(coming).await;
+            return self.whole(coming, length.is_some()).await;
         }
         let length = if self.masking.is_some() { None } else { length };
         let (sender, downward) = Downward::stream(length);
@@ -113,7 +113,7 @@ impl Relay {
         Ok(downward)
     }
 
-    async fn whole(mut self, mut coming: Coming) -> Result<Downward, Cut> {
+    async fn whole(mut self, mut coming: Coming, told: bool) -> Result<Downward, Cut> {
         let length = coming.bytes;
         let mut taken: Vec<Bytes> = Vec::new();
         let mut trailers: Option<HeaderMap> = None;
@@ -140,7 +140,7 @@ impl Relay {
         sluice_audit::failpoint!("gateway.before_outcome");
         self.running.end(End::Done).await.map_err(|error| Cut::Broken(error.to_string()))?;
         sluice_audit::failpoint!("gateway.after_outcome");
-        Ok(Downward::complete(data, trailers))
+        Ok(Downward::complete(data, trailers, told))
     }
 
     async fn stream(mut self, mut coming: Coming, mut left: Option<u64>, sender: mpsc::Sender<Piece>) {

@@ -36,6 +36,21 @@ pub fn sluice() -> Result<&'static Path> {
     once(&PATH, || find("SLUICE", "sluice", &[], "sluice"))
 }
 
+/// Copies a program that is about to be run. Another process does it: were the
+/// new file open for writing here, a child that another thread starts at that
+/// moment would hold it open, and the kernel would not run it ("text file
+/// busy").
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let output = Command::new("cp").arg("--").args([from, to]).output().context("run cp")?;
+    if !output.status.success() {
+        bail!("copy {}: {}", from.display(), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
 fn once(
     cell: &'static OnceLock<Result<PathBuf, String>>,
     find: impl FnOnce() -> Result<PathBuf>,
@@ -77,7 +92,7 @@ fn find(variable: &str, package: &str, features: &[&str], name: &str) -> Result<
     let built = debug.join(package);
     let path = kept.join(name);
     let fresh = kept.join(format!("{name}.new"));
-    fs::copy(&built, &fresh).with_context(|| format!("copy {}", built.display()))?;
+    copy(&built, &fresh)?;
     fs::rename(&fresh, &path)?;
     Ok(path)
 }

@@ -365,7 +365,7 @@ impl Home {
         }
         let path = self.file(name);
         if !path.exists() && fs::hard_link(program, &path).is_err() {
-            fs::copy(program, &path).with_context(|| format!("copy {}", program.display()))?;
+            binaries::copy(program, &path)?;
         }
         Ok(path)
     }

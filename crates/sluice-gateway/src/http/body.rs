@@ -46,8 +46,8 @@ impl Body for Upward {
 
 /// Body of a response on its way down.
 pub(crate) enum Downward {
-    /// All there, data then trailers.
-    Whole { data: Option<Bytes>, trailers: Option<HeaderMap> },
+    /// All there, data then trailers; `told`: its length is no secret.
+    Whole { data: Option<Bytes>, trailers: Option<HeaderMap>, told: bool },
     /// Comes piece by piece out of the task that masks and records it.
     Stream {
         pieces: mpsc::Receiver<Piece>,
@@ -69,12 +69,13 @@ pub(crate) enum Piece {
 impl Downward {
     /// A whole body.
     pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self::complete(bytes.into(), None)
+        Self::complete(bytes.into(), None, true)
     }
 
-    /// A whole body with trailers.
-    pub(crate) fn complete(data: Bytes, trailers: Option<HeaderMap>) -> Self {
-        Self::Whole { data: Some(data).filter(|data| !data.is_empty()), trailers }
+    /// A whole body with trailers. Its length is told only where the upstream
+    /// `told` one: whether it was there at once must not show.
+    pub(crate) fn complete(data: Bytes, trailers: Option<HeaderMap>, told: bool) -> Self {
+        Self::Whole { data: Some(data).filter(|data| !data.is_empty()), trailers, told }
     }
 
     /// A body that comes through the sender; `length` where it is known.
@@ -92,7 +93,7 @@ impl Body for Downward {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
-            Self::Whole { data, trailers } => {
+            Self::Whole { data, trailers, .. } => {
                 let frame = data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(frame.map(Ok))
             }
@@ -117,17 +118,17 @@ impl Body for Downward {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole { data, trailers } => data.is_none() && trailers.is_none(),
+            Self::Whole { data, trailers, told } => *told && data.is_none() && trailers.is_none(),
             Self::Stream { ended, .. } => *ended,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole { data, trailers: None } => {
+            Self::Whole { data, trailers: None, told: true } => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
             }
-            Self::Whole { trailers: Some(_), .. } => SizeHint::default(),
+            Self::Whole { .. } => SizeHint::default(),
             Self::Stream { left: Some(left), .. } => SizeHint::with_exact(*left),
             Self::Stream { left: None, .. } => SizeHint::default(),
         }

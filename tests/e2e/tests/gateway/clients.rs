@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use sluice_testkit::{ConnectProxy, Finished, Seat, run};
+use sluice_testkit::{ConnectProxy, Finished, Seat, binaries, run};
 
 use crate::world::{EVERYTHING, Real};
 
@@ -145,6 +145,6 @@ fn build() -> Result<PathBuf> {
 /// Puts a program where every user can run it.
 fn install(real: &Real, program: &Path) -> Result<PathBuf> {
     let path = real.gateway.folder().join("transparency");
-    fs::copy(program, &path)?;
+    binaries::copy(program, &path)?;
     Ok(path)
 }

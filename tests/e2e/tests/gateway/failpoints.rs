@@ -222,7 +222,7 @@ fn killed_while_turning_to_a_new_segment(seat: Seat) -> Result<()> {
         let (mut story, builder) = Story::begin(seat)?;
         // The first segment is made at the start.
         let gateway = builder.failpoint(&format!("{point}:2"))?.start()?;
-        let left = story.until_killed(gateway, point, 30_000)?;
+        let left = story.until_killed(gateway, point, 56_000)?;
         story.judge(left, point)?;
     }
     Ok(())

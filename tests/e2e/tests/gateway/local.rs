@@ -51,7 +51,7 @@ users: [{{name: me, user: {{token: {}}}}}]
             cluster.developer()?
         );
         fs::write(desk.file("work/kubeconfig"), kubeconfig)?;
-        fs::copy(binaries::sluice()?, desk.file("sluice"))?;
+        binaries::copy(binaries::sluice()?, &desk.file("sluice"))?;
         Ok(desk)
     }
 
