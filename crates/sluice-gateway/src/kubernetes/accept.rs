@@ -191,9 +191,17 @@ mod tests {
         let uri = Uri::from_static("/api/v1/namespaces/a/secrets/b");
         let patch = super::super::attributes(&Method::PATCH, &uri, &merge).unwrap();
         let get = request(Method::GET, "/api/v1/namespaces/a/secrets/b");
-        for (code, withheld) in
-            [(200, false), (400, true), (401, false), (403, false), (404, false), (409, false), (422, true), (429, false), (500, true)]
-        {
+        for (code, withheld) in [
+            (200, false),
+            (400, true),
+            (401, false),
+            (403, false),
+            (404, false),
+            (409, false),
+            (422, true),
+            (429, false),
+            (500, true),
+        ] {
             let status = StatusCode::from_u16(code).unwrap();
             assert_eq!(matches!(reading(&patch, status, &json), Reading::Withheld(_)), withheld, "{code}");
             assert_eq!(reading(&get, status, &json), Reading::Masked, "{code}");
