@@ -74,7 +74,8 @@ pub(super) fn protect(args: &RunArgs, root: bool, nft: PathBuf) -> anyhow::Resul
     plan.hidden_folders = vec![fs::canonicalize(own.path())?];
     // What earlier runs did is no more the command's than what this one does.
     let earlier = default_trails().and_then(|folder| fs::canonicalize(folder).ok()).filter(|folder| {
-        folder.is_dir() && ![&plan.working_folder].into_iter().chain(&plan.writable).any(|used| used.starts_with(folder))
+        folder.is_dir()
+            && ![&plan.working_folder].into_iter().chain(&plan.writable).any(|used| used.starts_with(folder))
     });
     match earlier {
         // A folder inside a hidden one is hidden.
