@@ -143,7 +143,7 @@ fn haproxy(world: &World, folder: &Path, port: u16) -> Result<Command> {
     let text = format!(
         "global
     nbthread {threads}
-    maxconn 4096
+    maxconn 2000
     log stdout format raw local0
 defaults
     mode http
