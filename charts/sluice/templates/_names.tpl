@@ -67,6 +67,7 @@ inject. `lookup` finds nothing in `helm template`.
 {{- .text
   | replace "\nmetadata:\n  name:" $labels
   | replace "namespace: sluice-system" (printf "namespace: %s" .root.Release.Namespace)
+  | replace "'sluice-system'" (printf "'%s'" .root.Release.Namespace)
   | replace "kubectl -n sluice-system" (printf "kubectl -n %s" .root.Release.Namespace)
 -}}
 {{- end }}

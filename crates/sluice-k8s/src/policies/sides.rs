@@ -5,7 +5,7 @@ use super::{Asserted, Draft};
 use crate::names;
 
 pub(super) fn all() -> Vec<Asserted> {
-    vec![ephemeral_containers(), resize(), exec(), tokens(), namespaces()]
+    vec![ephemeral_containers(), resize(), exec(), tokens(), namespaces(), own_namespace()]
 }
 
 fn ours() -> String {
@@ -70,6 +70,18 @@ fn namespaces() -> Asserted {
              authorizer.group('sluice.dev').resource('requirednamespaces').check('delete').allowed()",
             "sluice: the label sluice.dev/required keeps this namespace's pods behind the gateway; to remove it takes the \
              right to `delete requirednamespaces.sluice.dev`",
+        )
+        .done()
+}
+
+/// The chart puts the namespace of the release in place of the name.
+fn own_namespace() -> Asserted {
+    Draft::new("sluice-own-namespace", "", &["namespaces"], &["CREATE", "UPDATE"])
+        .when("own", &format!("object.metadata.name == '{}'", names::SYSTEM_NAMESPACE))
+        .demand(
+            "object.metadata.?labels['sluice.dev/required'].orValue('') != 'true'",
+            "sluice: the control plane's own pods cannot run behind the gateway, and would not start again; leave the label \
+             sluice.dev/required away",
         )
         .done()
 }
