@@ -30,6 +30,7 @@ mod mask;
 mod metrics;
 pub mod names;
 mod record;
+pub mod redirect;
 mod relay;
 mod session;
 mod shared;

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail};
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use sluice_core::Workload;
 use sluice_gateway::dial::Map;
+use sluice_gateway::redirect;
 use sluice_gateway::{Gateway, GatewayOptions, Listener};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,8 +23,29 @@ use tokio::signal::unix::{SignalKind, signal};
 ///       --listen 127.0.0.1:8443=prod-abc.hcp.westeurope.azmk8s.io:443 --ca-out ca.pem
 ///
 /// and trust what is in ca.pem.
+///
+/// In a pod, the subcommands are what runs.
 #[derive(Debug, Parser)]
-#[command(version, verbatim_doc_comment)]
+#[command(version, verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Program {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    arguments: Option<Arguments>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Writes the redirect rules into this pod's network, proves them, exits.
+    ///
+    /// Needs the capability NET_ADMIN in a network namespace of its own.
+    /// SLUICE_GATEWAY_USER: UID and GID of the gateway. SLUICE_INBOUND_PORTS:
+    /// TCP ports on which the agent takes connections, divided by commas.
+    Init,
+}
+
+// Not a doc comment: it would take the place of the program's.
+#[derive(Debug, Args)]
 struct Arguments {
     /// Policy file, or folder with *.yaml files; read again when it changes.
     #[arg(long, value_name = "FILE|DIR")]
@@ -104,13 +126,35 @@ enum LogFormat {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    logging(arguments.log_format);
-    match run(arguments) {
+    let Program { command, arguments } = Program::parse();
+    logging(arguments.as_ref().map_or(LogFormat::Text, |arguments| arguments.log_format));
+    let result = match (command, arguments) {
+        (Some(Command::Init), _) => return init(),
+        (None, Some(arguments)) => run(arguments),
+        (None, None) => Err(anyhow!("no --policy, --trail and --listen; see --help")),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sluice-gateway: {error:#}");
             ExitCode::from(2)
+        }
+    }
+}
+
+/// Exit code 1 for every failure: the pod does not start.
+fn init() -> ExitCode {
+    let proven = redirect::Settings::read(|name| std::env::var(name).ok())
+        .map_err(anyhow::Error::from)
+        .and_then(|settings| Ok((redirect::init(&settings)?, settings)));
+    match proven {
+        Ok((proven, settings)) => {
+            tracing::info!(%proven, user = settings.user(), inbound = ?settings.inbound(), "redirect in place");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("sluice-gateway init: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -275,7 +319,7 @@ mod tests {
     #[test]
     fn arguments_make_sense() {
         use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        Program::command().debug_assert();
         let labels: Labels = "app=coder,tier=dev".parse().expect("labels");
         assert_eq!(labels.0.len(), 2);
     }
