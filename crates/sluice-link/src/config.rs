@@ -36,7 +36,10 @@ pub struct StreamOptions {
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self { silence: Duration::from_secs(3 * HEARTBEAT_SECONDS), backoff: Backoff::default() }
+        Self {
+            silence: Duration::from_secs(3 * HEARTBEAT_SECONDS),
+            backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(5)),
+        }
     }
 }
 
@@ -68,6 +71,7 @@ impl Drop for ConfigStream {
 
 async fn run(link: Link, mut options: StreamOptions, events: mpsc::Sender<ConfigEvent>) {
     loop {
+        link.enrolled().await;
         let Err(error) = read(&link, &mut options, &events).await else { return };
         tracing::debug!(%error, "the config stream is away");
         if events.send(ConfigEvent::Away(error)).await.is_err() {

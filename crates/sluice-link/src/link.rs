@@ -92,6 +92,15 @@ impl Link {
         &self.inner.endpoint
     }
 
+    /// Waits until this process has enrolled. Who nobody will ever enrol waits
+    /// for ever.
+    pub(crate) async fn enrolled(&self) {
+        let mut credentials = self.inner.credentials.clone();
+        if credentials.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Sends a request, and waits for the head of the answer. `path` may carry
     /// a query.
     ///
@@ -206,7 +215,7 @@ pub(crate) async fn connect(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let fix = "check who listens there, that both have the roots of the same workload CA, and the clocks";
-            return Err(LinkError::new(endpoint.to_string(), format!("TLS failed: {}", chain(&error)), fix));
+            return Err(LinkError::new(endpoint.to_string(), format!("TLS failed: {}", tls_failure(&error)), fix));
         }
         Err(_) => return Err(LinkError::connect(endpoint, "no TLS handshake in time")),
     };
@@ -243,6 +252,14 @@ async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
 fn list(addresses: &[IpAddr]) -> String {
     let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
     shown.join(", ")
+}
+
+/// What `rustls` says, in words where it is a certificate of somebody else.
+fn tls_failure(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) => other.0.to_string(),
+        _ => chain(error),
+    }
 }
 
 /// An error and what caused it.

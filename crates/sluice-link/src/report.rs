@@ -37,7 +37,10 @@ async fn run(link: Link, mut backoff: Backoff, mut reports: watch::Receiver<Opti
     loop {
         let report = reports.borrow_and_update().clone();
         let sent = match &report {
-            Some(report) => send(&link, report).await,
+            Some(report) => {
+                link.enrolled().await;
+                send(&link, report).await
+            }
             None => Ok(()),
         };
         let changed = match sent {
