@@ -77,14 +77,17 @@ fn ready(shared: &Shared) -> (StatusCode, &'static str, String) {
     if *shared.drain.borrow() {
         problems.push("shutting down".to_owned());
     }
-    let broken =
-        if shared.metrics.policy_broken.get() == 1 { " (the files on disk do not compile; see the log)" } else { "" };
-    let text = format!("policy revision {}{broken}\n{}\n", policy.compiled.revision(), problems.join("\n"));
+    let broken = if shared.metrics.policy_broken.get() == 1 { " (a newer one was not taken; see the log)" } else { "" };
+    let away = if shared.metrics.control_away.get() == 1 { "the control plane is away\n" } else { "" };
+    let unshipped = shared.unshipped().map(|why| format!("records stay here: {why}\n")).unwrap_or_default();
+    let text =
+        format!("policy revision {}{broken}\n{away}{unshipped}{}\n", policy.compiled.revision(), problems.join("\n"));
     (if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, TEXT, text)
 }
 
 fn metrics(shared: &Shared) -> String {
     shared.metrics.open.set(i64::try_from(shared.limits.open_connections()).unwrap_or(i64::MAX));
+    shared.metrics.collector_away.set(i64::from(shared.unshipped().is_some()));
     let trail = shared.trail.status();
     shared.metrics.trail_closed.set(i64::from(trail.failed.is_some() || trail.full.is_some()));
     shared.metrics.text()

@@ -51,6 +51,11 @@ pub(crate) struct PolicyFiles {
 pub(crate) struct Fingerprint(Vec<(PathBuf, Option<Stamp>)>);
 
 impl Fingerprint {
+    /// Of what is in no file.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let stamped = |path: PathBuf| {
             let stamp = stamp(&path).ok();

@@ -2,7 +2,7 @@
 //! target, bytes for an allowed host, or nothing.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ impl Connection {
             Destination::Name { host, port, .. } => (host.clone(), *port),
             Destination::Address(address) => match self.shared.names.host(address.ip()) {
                 Some(host) => (host, address.port()),
+                None if is_metadata(address.ip()) => return self.metadata().await,
                 None => return self.stray().await,
             },
         };
@@ -178,6 +179,18 @@ impl Connection {
         }
     }
 
+    /// A machine's metadata service: reset at once, so that who looks for
+    /// credentials there goes on to the next place.
+    async fn metadata(self) {
+        let closed = Closed {
+            code: "Metadata",
+            message: format!("{} is the machine's metadata service, which is not for agents", self.destination),
+            fix: "Let the client take its credentials from elsewhere.".into(),
+        };
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        self.close(closed).await;
+    }
+
     /// A connection to an address that the resolver gave to no name.
     async fn stray(self) {
         let closed = Closed {
@@ -219,6 +232,17 @@ impl Connection {
 
     async fn close(self, closed: Closed) {
         record(&self.shared, self.peer, self.destination.to_string(), closed).await;
+    }
+}
+
+/// Azure's, AWS's and others' instance metadata, Azure's wire server, AWS's by
+/// IPv6.
+fn is_metadata(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address == Ipv4Addr::new(169, 254, 169, 254) || address == Ipv4Addr::new(168, 63, 129, 16)
+        }
+        IpAddr::V6(address) => address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     }
 }
 
@@ -266,4 +290,20 @@ fn names(stream: &TlsStream<TcpStream>) -> Vec<String> {
 /// A name from outside, for a message.
 fn shown(name: &str) -> String {
     name.chars().take(253).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_services_are_known() {
+        let known = |text: &str| is_metadata(text.parse().expect("address"));
+        for address in ["169.254.169.254", "::ffff:169.254.169.254", "168.63.129.16", "fd00:ec2::254"] {
+            assert!(known(address), "{address}");
+        }
+        for address in ["169.254.169.253", "168.63.129.17", "fd00:ec2::253", "10.0.0.1"] {
+            assert!(!known(address), "{address}");
+        }
+    }
 }

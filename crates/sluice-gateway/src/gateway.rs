@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use sluice_audit::ship::{ShipOptions, Shipper, Shipping};
 use sluice_audit::{Durability, Kind, Record, Trail, TrailError, TrailOptions};
 use sluice_core::{Clock, Intent, IntentSource, SystemClock, Workload};
+use sluice_link::IngestTransport;
 use sluice_mask::Marker;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,22 +23,25 @@ use crate::dial::{Dialer, Resolver};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::names::{Names, RefusedName};
+use crate::pod::{Control, Pod};
 use crate::shared::Shared;
 use crate::tls::ServerConfigs;
-use crate::trust::{self, Authority, Constraints};
-use crate::watch as policy;
+use crate::trust::{self, Authorities};
+use crate::watch::{self as policy, Parts, Source};
 
 /// How long requests under way may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long their outcomes may take to be recorded after that.
 const SETTLE: Duration = Duration::from_secs(2);
+/// How long the collector may take for what it does not have then.
+const SHIP: Duration = Duration::from_secs(15);
 
 /// What a gateway is started with. Sockets are bound already, so that their
 /// owner knows the ports (and may have opened them in another network
 /// namespace).
 #[derive(Debug)]
 pub struct GatewayOptions {
-    /// Policy files and folders.
+    /// Policy files and folders. In a pod policy comes from the control plane.
     pub policy: Vec<PathBuf>,
     /// Folder of the trail; made if it is not there.
     pub trail: PathBuf,
@@ -60,6 +65,8 @@ pub struct GatewayOptions {
     pub key_out: Option<PathBuf>,
     /// Where to serve `/healthz`, `/readyz` and `/metrics`.
     pub admin: Option<TcpListener>,
+    /// What only a pod's sidecar has.
+    pub pod: Option<Pod>,
 }
 
 /// Where a started gateway can be reached.
@@ -123,6 +130,8 @@ pub struct Gateway {
     ready: Ready,
     /// Listeners, the watcher of policy, the resolver, the admin listener.
     tasks: JoinSet<()>,
+    /// Hands records to the collector.
+    shipping: Option<Shipping>,
     /// Ends connections that outlast the drain.
     stop: watch::Sender<bool>,
 }
@@ -134,21 +143,39 @@ impl Gateway {
     /// [`StartError`]: what to mend, and nothing runs.
     pub async fn start(options: GatewayOptions) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let dialer = Dialer::new(options.maps, Resolver::system());
-        let files = PolicyFiles::new(options.policy, options.workload.clone());
-        let in_force = policy::load(&files, &dialer, &clock, None)?;
+        let pod = options.pod.as_ref();
+        let in_cluster = pod.and_then(|pod| pod.in_cluster.clone());
+        let maps = options.maps.into_iter().chain(in_cluster.iter().flat_map(|cluster| cluster.maps()));
+        let dialer = Dialer::new(maps.collect(), Resolver::system());
+        let mut source = match pod {
+            Some(pod) => {
+                let control = Control::start(pod.control.clone(), &pod.private, options.workload.clone());
+                Source::Control(Box::new(control))
+            }
+            None => Source::Files(PolicyFiles::new(options.policy, options.workload.clone())),
+        };
+        let parts = Parts { dialer: &dialer, clock: &clock, in_cluster: in_cluster.as_ref() };
+        let in_force = source.first(&parts).await?;
         let acceptors = acceptors(options.listeners)?;
 
         let fixed = acceptors.iter().filter_map(|acceptor| acceptor.fixed().map(|(host, _)| host));
         let targets = in_force.compiled.targets().iter().map(|target| target.host.as_str());
-        let constraints = Constraints::of(targets.chain(fixed));
-        let authority = Authority::load_or_create(None, &constraints, clock.clone()).map_err(trust)?;
+        // In a pod they outlive a restart: what the agent has read stays true.
+        let kept = pod.map(|pod| pod.private.join("ca"));
+        let authority = Authorities::open(kept.as_deref(), targets.chain(fixed), clock.clone()).map_err(trust)?;
+        if let Some(pod) = pod {
+            pod.files.write_trust(&authority).map_err(trust)?;
+        }
         if let Some(path) = &options.ca_out {
             authority.write_bundle(path).map_err(|error| StartError::Trust(format!("--ca-out: {error}")))?;
         }
 
         let instance = if options.workload.pod.is_empty() { "sluice-gateway" } else { &options.workload.pod };
-        let trail_options = TrailOptions::new(options.workload.clone(), instance, clock.clone());
+        let mut trail_options = TrailOptions::new(options.workload.clone(), instance, clock.clone());
+        if let Some(pod) = pod {
+            trail_options.capacity_bytes = pod.capacity;
+            trail_options.collector_wait = pod.collector.as_ref().map(|collector| collector.wait);
+        }
         let (trail, recovery) = Trail::open(&options.trail, trail_options)?;
         tracing::info!(?recovery, folder = %options.trail.display(), "trail opened");
         if let Some(path) = &options.key_out
@@ -159,13 +186,24 @@ impl Gateway {
             return Err(StartError::File { flag: "--key-out", path: path.clone(), cause, fix });
         }
 
+        let shipping = pod.and_then(|pod| pod.collector.as_ref()).map(|collector| {
+            Shipper::start(&trail, ShipOptions::default(), IngestTransport::new(collector.link.clone()))
+        });
         let names = names(&trail, &clock);
         names.update(in_force.compiled.targets(), &in_force.compiled.egress().allow);
+        if let Some(pod) = pod {
+            pod.files.write_kubeconfig(&in_force.compiled).map_err(trust)?;
+        }
         let revision = in_force.compiled.revision().to_owned();
         let (drain, _) = watch::channel(false);
         let (stop, _) = watch::channel(false);
         let shared = Arc::new(Shared {
-            intents: options.intent.into_iter().map(|text| Intent { source: IntentSource::Workload, text }).collect(),
+            intents: pod
+                .map(|pod| pod.intents.clone())
+                .into_iter()
+                .flatten()
+                .chain(options.intent.map(|text| Intent { source: IntentSource::Workload, text }))
+                .collect(),
             workload: options.workload,
             clock,
             trail,
@@ -178,11 +216,14 @@ impl Gateway {
             metrics: Metrics::new(),
             marker: Marker::new(random()),
             token_file: options.token_file,
+            files: pod.map(|pod| pod.files.clone()),
+            in_cluster,
+            shipping: shipping.as_ref().map(Shipping::status),
             drain,
         });
         let mut warnings = policy::warnings(&shared.policy.load().compiled, &shared);
         warnings.extend(acceptors.iter().filter_map(|acceptor| lost(acceptor, &shared)));
-        policy::record(&shared, &files, revision.clone(), true, warnings).await;
+        policy::record(&shared, source.names(), revision.clone(), true, warnings).await;
 
         let mut ready = Ready { ready: true, revision, pid: std::process::id(), ..Ready::default() };
         let mut tasks = JoinSet::new();
@@ -194,8 +235,9 @@ impl Gateway {
             }
             tasks.spawn(accept(shared.clone(), acceptor, stop.subscribe()));
         }
-        if let Some((udp, tcp)) = options.dns {
-            ready.dns = udp.local_addr().ok();
+        for (udp, tcp) in options.dns.into_iter().chain(options.pod.into_iter().flat_map(|pod| pod.dns)) {
+            ready.dns = ready.dns.or(udp.local_addr().ok());
+            let names = names.clone();
             tasks.spawn(async move {
                 let Err(error) = names.serve(udp, tcp).await;
                 tracing::error!(%error, "the resolver ended");
@@ -208,8 +250,8 @@ impl Gateway {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(socket)?;
             tasks.spawn(crate::admin::serve(shared.clone(), listener));
         }
-        tasks.spawn(policy::watch(shared.clone(), files));
-        Ok(Self { shared, ready, tasks, stop })
+        tasks.spawn(source.watch(shared.clone()));
+        Ok(Self { shared, ready, tasks, shipping, stop })
     }
 
     /// Where it can be reached.
@@ -219,7 +261,7 @@ impl Gateway {
 
     /// The certificate of this gateway's CA, PEM.
     pub fn ca_pem(&self) -> String {
-        self.shared.authority.certificate_pem()
+        self.shared.authority.certificates_pem()
     }
 
     /// The trail's public key of this run, PEM.
@@ -228,7 +270,8 @@ impl Gateway {
     }
 
     /// Takes no more connections, lets requests under way end (at most 10 s),
-    /// and ends the trail.
+    /// ends the trail, and hands what is left of it to the collector, where
+    /// there is one (at most 15 s; the next start goes on).
     ///
     /// # Errors
     /// The end of the trail could not be written.
@@ -248,7 +291,13 @@ impl Gateway {
             }
         };
         let _ = tokio::time::timeout(SETTLE, settled).await;
-        self.shared.trail.clone().end().await
+        self.shared.trail.clone().end().await?;
+        if let Some(shipping) = self.shipping.take()
+            && !shipping.drain(SHIP).await
+        {
+            tracing::warn!("the collector does not have all records; they are in the pod's trail");
+        }
+        Ok(())
     }
 }
 

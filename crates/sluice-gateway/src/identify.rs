@@ -22,11 +22,17 @@ pub(crate) async fn identify(
     target: &Target,
     headers: &HeaderMap,
 ) -> Result<Subject, Refusal> {
+    let workload = || policy.compiled.workload_allowed(&target.name);
     let token = match presented(headers)? {
+        // A pod's own token at its own API server says no more than that it is
+        // the pod.
+        Some(token) if shared.is_own_token(&target.host, &token) && workload() => {
+            return Ok(Subject::workload(&shared.workload));
+        }
         Some(token) => token,
         None => match &shared.token_file {
             Some(path) => stored(path).await?,
-            None if policy.compiled.workload_allowed(&target.name) => return Ok(Subject::workload(&shared.workload)),
+            None if workload() => return Ok(Subject::workload(&shared.workload)),
             None => return Err(anonymous(target)),
         },
     };

@@ -29,6 +29,7 @@ mod limits;
 mod mask;
 mod metrics;
 pub mod names;
+pub mod pod;
 mod record;
 pub mod redirect;
 mod relay;

@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sluice_core::Workload;
 use sluice_gateway::dial::Map;
+use sluice_gateway::pod::{self, PodArguments};
 use sluice_gateway::redirect;
 use sluice_gateway::{Gateway, GatewayOptions, Listener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +43,8 @@ enum Command {
     /// SLUICE_GATEWAY_USER: UID and GID of the gateway. SLUICE_INBOUND_PORTS:
     /// TCP ports on which the agent takes connections, divided by commas.
     Init,
+    /// Serves this pod, as its sidecar.
+    Pod(Box<PodArguments>),
 }
 
 // Not a doc comment: it would take the place of the program's.
@@ -130,6 +133,7 @@ fn main() -> ExitCode {
     logging(arguments.as_ref().map_or(LogFormat::Text, |arguments| arguments.log_format));
     let result = match (command, arguments) {
         (Some(Command::Init), _) => return init(),
+        (Some(Command::Pod(arguments)), _) => sidecar(*arguments),
         (None, Some(arguments)) => run(arguments),
         (None, None) => Err(anyhow!("no --policy, --trail and --listen; see --help")),
     };
@@ -159,9 +163,16 @@ fn init() -> ExitCode {
     }
 }
 
+fn sidecar(arguments: PodArguments) -> anyhow::Result<()> {
+    runtime()?.block_on(pod::run(arguments))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+}
+
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         // Policy is read again by itself; a hang-up must not end the gateway.
@@ -218,6 +229,7 @@ fn options(arguments: Arguments) -> anyhow::Result<GatewayOptions> {
         ca_out: arguments.ca_out,
         key_out: arguments.key_out,
         admin,
+        pod: None,
     })
 }
 
@@ -245,7 +257,7 @@ fn announce(gateway: &Gateway, json: bool) -> anyhow::Result<()> {
 
 fn logging(format: LogFormat) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,sluice_gateway=info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,sluice_gateway=info,sluice_link=info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(false).init(),
@@ -322,5 +334,14 @@ mod tests {
         Program::command().debug_assert();
         let labels: Labels = "app=coder,tier=dev".parse().expect("labels");
         assert_eq!(labels.0.len(), 2);
+    }
+
+    #[test]
+    fn a_sidecar_needs_what_its_pod_gives_and_nothing_else() {
+        let parse = |arguments: &[&str]| Program::try_parse_from([&["sluice-gateway"], arguments].concat());
+        let pod = parse(&["pod", "--control", "https://control:8444", "--roots", "PEM"]).expect("pod");
+        let Some(Command::Pod(pod)) = pod.command else { panic!("no pod") };
+        assert_eq!((pod.transparent.port(), pod.health.port(), pod.dns.len()), (15001, 15021, 2));
+        assert!(parse(&["pod", "--control", "control:8444", "--roots", "PEM"]).is_err(), "no URL");
     }
 }

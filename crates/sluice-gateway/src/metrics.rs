@@ -29,6 +29,13 @@ pub(crate) struct Metrics {
     pub(crate) reloads: Family<Kind, Counter>,
     /// 1 while the files on disk do not compile.
     pub(crate) policy_broken: Gauge,
+    /// 1 while the control plane cannot be heard.
+    pub(crate) control_away: Gauge,
+    /// 1 while records do not get to the collector.
+    pub(crate) collector_away: Gauge,
+    /// Records that were not acknowledged in time and whose commands were let
+    /// pass (`BestEffort`); they are in the trail.
+    pub(crate) unacknowledged: Counter,
     /// 1 while the trail takes no records.
     pub(crate) trail_closed: Gauge,
     /// Connections now.
@@ -57,6 +64,9 @@ impl Metrics {
             unrecorded: Counter::default(),
             reloads: Family::default(),
             policy_broken: Gauge::default(),
+            control_away: Gauge::default(),
+            collector_away: Gauge::default(),
+            unacknowledged: Counter::default(),
             trail_closed: Gauge::default(),
             open: Gauge::default(),
             decided: Histogram::new(exponential_buckets(0.000_05, 4.0, 9)),
@@ -71,6 +81,13 @@ impl Metrics {
         registry.register("unrecorded_commands", "Commands let pass without a record", metrics.unrecorded.clone());
         registry.register("policy_reloads", "Policy files that changed", metrics.reloads.clone());
         registry.register("policy_broken", "1 while the policy files do not compile", metrics.policy_broken.clone());
+        registry.register("control_away", "1 while the control plane is away", metrics.control_away.clone());
+        registry.register("collector_away", "1 while records do not arrive", metrics.collector_away.clone());
+        registry.register(
+            "unacknowledged_commands",
+            "Commands let pass before the collector had their record",
+            metrics.unacknowledged.clone(),
+        );
         registry.register("trail_closed", "1 while the trail takes no records", metrics.trail_closed.clone());
         registry.register("open_connections", "Connections now", metrics.open.clone());
         registry.register_with_unit("decision", "From head to decision", Unit::Seconds, metrics.decided.clone());

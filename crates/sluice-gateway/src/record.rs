@@ -90,15 +90,22 @@ pub(crate) async fn intent(
     decision: &Decision,
     revision: &str,
     audit: &sluice_policy::Audit,
-    durability: sluice_policy::Durability,
+    obligations: &sluice_policy::Obligations,
 ) -> Result<Running, TrailError> {
-    let durability = match durability {
-        sluice_policy::Durability::Disk => audit::Durability::Disk,
-        sluice_policy::Durability::Process | sluice_policy::Durability::Auto => audit::Durability::Process,
-    };
-    let record = Record::intent(&decided(command, decision, None, revision));
-    let intent = match shared.trail.intent(record, durability).await {
+    let mut durability = durability(obligations, shared.trail.is_shipped());
+    let record = || Record::intent(&decided(command, decision, None, revision));
+    let mut written = shared.trail.intent(record(), durability).await;
+    if let Err(TrailError::Unacknowledged { .. }) = &written
+        && audit.mode == AuditMode::BestEffort
+    {
+        shared.metrics.unacknowledged.inc();
+        durability = audit::Durability::Disk;
+        written = shared.trail.intent(record(), durability).await;
+    }
+    let intent = match written {
         Ok(intent) => Some(intent),
+        // What cannot be had at all is no matter of effort.
+        Err(error @ TrailError::NoCollector { .. }) => return Err(error),
         Err(error) => {
             shared.trail_refused(&error);
             if audit.mode == AuditMode::Strict {
@@ -120,6 +127,17 @@ pub(crate) async fn intent(
         },
         over: false,
     })
+}
+
+/// What must have happened to the records of a command.
+fn durability(obligations: &sluice_policy::Obligations, shipped: bool) -> audit::Durability {
+    use sluice_policy::Durability;
+    match obligations.durability {
+        Durability::Collector => audit::Durability::Collector,
+        Durability::Disk if obligations.collector_where_there_is_one && shipped => audit::Durability::Collector,
+        Durability::Disk => audit::Durability::Disk,
+        Durability::Process | Durability::Auto => audit::Durability::Process,
+    }
 }
 
 fn decided<'a>(

@@ -19,7 +19,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use sluice_audit::failpoint;
 use sluice_core::kubernetes::Request;
-use sluice_core::{Action, Command, CommandTarget, Intent, IntentSource};
+use sluice_core::{Action, Command, CommandTarget, Intent, IntentSource, SubjectKind};
 use sluice_policy::{Decision, Permit, Reason, Verdict};
 
 use crate::deny::{self, Refused};
@@ -188,7 +188,7 @@ impl Session {
             }
         };
         let audit = policy.compiled.audit();
-        let running = record::intent(&self.shared, command, &decision, revision, audit, obligations.durability).await?;
+        let running = record::intent(&self.shared, command, &decision, revision, audit, &obligations).await?;
         *recorded = true;
         failpoint!("gateway.after_intent");
         let Verdict::Allow(permit) = decision.verdict else { return Err(self.no_target()) };
@@ -280,6 +280,9 @@ impl Session {
         if masks {
             kubernetes::accept::narrow(request, &mut head.headers);
         }
+        if command.subject.kind == SubjectKind::Workload && !head.headers.contains_key(header::AUTHORIZATION) {
+            self.speak_for_workload(&mut head.headers);
+        }
         let repeatable = !request.changes_state() && matches!(&body, OutgoingBody::Whole(body) if body.is_empty());
         let outgoing = match forward::outgoing(head, body, self.authorities.canonical(), self.alpn, repeatable) {
             Ok(outgoing) => outgoing,
@@ -329,6 +332,16 @@ impl Session {
         })?;
         head.version = http::Version::HTTP_11;
         Ok(Response::from_parts(head, body))
+    }
+
+    /// The pod as itself, at the API server of its own cluster, is known there
+    /// by its token.
+    fn speak_for_workload(&self, headers: &mut http::HeaderMap) {
+        let Some(token) = self.shared.own_token(&self.host) else { return };
+        if let Ok(mut value) = http::HeaderValue::try_from(format!("Bearer {}", token.expose())) {
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
     }
 
     /// Answers a request that goes no further, and records why if that was not
@@ -405,7 +418,9 @@ fn stale(policy: &Policy) -> Reason {
             "the policy in force was last confirmed more than maxPolicyAge ({} s) ago",
             policy.compiled.audit().max_policy_age.as_secs()
         ),
-        fix: "Repair the policy files; /readyz and the gateway's log say what is wrong with them".into(),
+        fix:
+            "Repair the policy files, or the way to the control plane; /readyz and the gateway's log say what is wrong"
+                .into(),
         near_misses: Vec::new(),
     }
 }

@@ -2,6 +2,7 @@
 //! those that the target names.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -11,6 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::dial::{DialError, Dialer, Roots};
 use crate::http::upstream::Dial;
+use crate::pod::is_in_cluster;
 use crate::tls::Alpn;
 
 /// TLS settings for every target of a policy, by host.
@@ -33,15 +35,17 @@ pub(crate) struct Way {
 }
 
 impl Ways {
-    /// Reads the roots of every target.
+    /// Reads the roots of every target. `in_cluster`: those of the pod's own
+    /// API server, where its target names none.
     ///
     /// # Errors
     /// CA files that cannot be used.
-    pub(crate) fn of(compiled: &Compiled) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn of(compiled: &Compiled, in_cluster: Option<&Path>) -> Result<Self, Vec<Problem>> {
         let mut ways = HashMap::new();
         let mut problems = Vec::new();
         for target in compiled.targets() {
-            match Roots::with_bundle(target.ca_bundle.as_deref()) {
+            let own = in_cluster.filter(|_| is_in_cluster(&target.host));
+            match Roots::with_bundle(target.ca_bundle.as_deref().or(own)) {
                 Ok(roots) => {
                     let configs = Configs {
                         either: roots.client(&[Alpn::Http2.id(), Alpn::Http1.id()]),

@@ -166,13 +166,17 @@ pub enum AuditMode {
 /// How safe a record must be before its command goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Durability {
-    /// `Disk` for what changes state, else `Process`.
+    /// For what changes state `Collector` where there is one, else `Disk`; for
+    /// the rest `Process`.
     #[default]
     Auto,
     /// With the kernel: it survives the end of the gateway.
     Process,
     /// On the disk: it survives the end of the machine.
     Disk,
+    /// At the collector: it survives the loss of the machine. Without a
+    /// collector every command is denied.
+    Collector,
 }
 
 /// What is kept of responses.

@@ -311,7 +311,8 @@ impl Compiled {
         let mask_secrets = self.naming(&command.target.name).any(|policy| policy.masks_secrets(command))
             || self.naming(&command.target.name).next().is_none()
             || guards.any(|guard| !guard.masks.is_empty() && guard.masks_secrets(command));
-        Obligations { mask_secrets, durability }
+        let collector_where_there_is_one = changes && self.audit.durability == Durability::Auto;
+        Obligations { mask_secrets, durability, collector_where_there_is_one }
     }
 
     fn allowed(&self, command: &Command, rule: RuleRef, shadows: Vec<Shadow>, would_deny: Option<Reason>) -> Decision {

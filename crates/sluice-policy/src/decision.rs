@@ -84,9 +84,11 @@ impl Permit {
 pub struct Obligations {
     /// Mask the values of Secrets, and refuse their markers on write-back.
     pub mask_secrets: bool,
-    /// How safe the record must be before the command goes on: `Process` or
-    /// `Disk`, never `Auto`.
+    /// How safe the record must be before the command goes on; never `Auto`.
     pub durability: Durability,
+    /// It was `Auto`, for what changes state: the collector must have the
+    /// record, where there is one.
+    pub collector_where_there_is_one: bool,
 }
 
 /// Names a rule.

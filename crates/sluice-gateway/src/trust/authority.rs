@@ -67,6 +67,20 @@ impl Authority {
                 made
             }
         };
+        Self::of(material, clock)
+    }
+
+    /// The CA kept in `dir`, whatever it was made for, unless it ends soon.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or TLS does not take the key.
+    pub(super) fn kept(dir: &Path, clock: Arc<dyn Clock>) -> Result<Option<Self>, TrustError> {
+        let now = clock.now();
+        let kept = store::load(dir)?.filter(|kept| leaf::valid_for(&kept.certificate, now, RENEW_BEFORE));
+        kept.map(|kept| Self::of(kept, clock)).transpose()
+    }
+
+    fn of(material: Material, clock: Arc<dyn Clock>) -> Result<Self, TrustError> {
         Ok(Self {
             issuer: Issuer::from_ca_cert_der(&material.certificate, material.key)?,
             certificate: material.certificate,
@@ -97,7 +111,7 @@ impl Authority {
     /// # Errors
     /// The file cannot be written.
     pub fn write_bundle(&self, path: &Path) -> Result<(), TrustError> {
-        bundle::write(path, &self.certificate)
+        bundle::write(path, std::slice::from_ref(&self.certificate))
     }
 
     /// Key and certificate for a host, carrying also those of `upstream_sans`

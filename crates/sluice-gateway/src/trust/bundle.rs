@@ -8,18 +8,17 @@ use rustls_pki_types::CertificateDer;
 
 use super::{TrustError, store};
 
-/// Writes the system's roots and `ca`. Where the system has none (an empty
-/// image) the CA is alone.
-pub(super) fn write(path: &Path, ca: &CertificateDer<'_>) -> Result<(), TrustError> {
+/// Writes the system's roots and these CAs. Where the system has none (an empty
+/// image) they are alone.
+pub(super) fn write(path: &Path, cas: &[CertificateDer<'_>]) -> Result<(), TrustError> {
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         tracing::warn!(%error, "a system root cannot be read and is left out of the CA bundle");
     }
     let mut text = String::new();
-    for root in &system.certs {
+    for root in system.certs.iter().chain(cas) {
         text.push_str(&pem(root));
     }
-    text.push_str(&pem(ca));
     store::write_whole(path, text.as_bytes(), 0o644)
 }
 

@@ -2,8 +2,10 @@
 //! can speak for the hosts of policy alone, and the leaves it signs.
 //!
 //! Nobody but this gateway's workload trusts the CA. Its name constraints are
-//! fixed when it is made; a host outside them needs a restart.
+//! fixed when it is made; a host outside them needs a restart, or in a pod
+//! another CA beside it.
 
+mod authorities;
 mod authority;
 mod bundle;
 mod constraints;
@@ -15,9 +17,11 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use authorities::Authorities;
 pub use authority::Authority;
 pub use constraints::Constraints;
 pub use leaf::names_of;
+pub(crate) use store::write_whole;
 
 /// The one crypto provider of the gateway.
 pub fn crypto() -> Arc<rustls::crypto::CryptoProvider> {

@@ -45,7 +45,7 @@ pub(super) fn save(dir: &Path, material: &Material) -> Result<(), TrustError> {
 }
 
 /// Writes a file beside `path` and moves it there.
-pub(super) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TrustError> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TrustError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);

@@ -26,6 +26,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub(crate) const HOST: &str = "api.example";
+/// Another name of the server.
+pub(crate) const IN_CLUSTER: &str = "kubernetes.default.svc";
 /// Far more than anything takes.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -90,6 +92,7 @@ impl World {
             ca_out: Some(folder.path().join("ca.pem")),
             key_out: Some(folder.path().join("key.pem")),
             admin: None,
+            pod: None,
         };
         let gateway = Gateway::start(options).await.expect("gateway");
         Self { gateway, server, address, folder, token }
@@ -102,7 +105,7 @@ impl World {
         for certificate in rustls_pemfile_certs(&pem) {
             let _ = roots.add(certificate);
         }
-        tls(self.address, roots, alpn).await
+        tls(self.address, HOST, roots, alpn).await
     }
 
     /// Sends one HTTP/1.1 request, as it is, and reads until the end.
@@ -196,7 +199,16 @@ pub(crate) async fn read_until(client: &mut Client, needle: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-async fn tls(address: SocketAddr, roots: rustls::RootCertStore, alpn: &[&[u8]]) -> Client {
+/// A TLS connection to `name`, by the roots of a PEM text.
+pub(crate) async fn connect_to(address: SocketAddr, name: &str, roots: &[u8]) -> Client {
+    let mut store = rustls::RootCertStore::empty();
+    for certificate in rustls_pemfile_certs(roots) {
+        let _ = store.add(certificate);
+    }
+    tls(address, name, store, &[b"http/1.1"]).await
+}
+
+async fn tls(address: SocketAddr, name: &str, roots: rustls::RootCertStore, alpn: &[&[u8]]) -> Client {
     let mut config =
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -205,7 +217,7 @@ async fn tls(address: SocketAddr, roots: rustls::RootCertStore, alpn: &[&[u8]]) 
             .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let stream = TcpStream::connect(address).await.expect("connect");
-    let name = ServerName::try_from(HOST).expect("name");
+    let name = ServerName::try_from(name.to_owned()).expect("name");
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("handshake")
 }
 
@@ -267,7 +279,7 @@ fn provider() -> (String, String) {
 }
 
 impl Server {
-    async fn start(folder: &Path, alpn: &[&[u8]]) -> (Self, u16) {
+    pub(crate) async fn start(folder: &Path, alpn: &[&[u8]]) -> (Self, u16) {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca_key = KeyPair::generate().expect("key");
@@ -275,8 +287,10 @@ impl Server {
         std::fs::write(folder.join("upstream-ca.pem"), ca.pem()).expect("CA file");
         let issuer = Issuer::from_ca_cert_der(ca.der(), ca_key).expect("issuer");
         let key = KeyPair::generate().expect("key");
-        let leaf =
-            CertificateParams::new(vec![HOST.to_owned()]).expect("names").signed_by(&key, &issuer).expect("leaf");
+        let leaf = CertificateParams::new(vec![HOST.to_owned(), IN_CLUSTER.to_owned()])
+            .expect("names")
+            .signed_by(&key, &issuer)
+            .expect("leaf");
         let mut config =
             rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
                 .with_safe_default_protocol_versions()

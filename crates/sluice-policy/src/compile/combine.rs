@@ -249,12 +249,14 @@ pub(super) fn audit(selected: &[Selected<'_>]) -> Audit {
     })
 }
 
-/// `Disk` asks for more than `Auto`, and `Auto` for more than `Process`.
+/// `Collector` asks for more than `Disk`, that for more than `Auto`, and that
+/// for more than `Process`.
 fn stronger(a: Durability, b: Durability) -> Durability {
     let rank = |durability| match durability {
         Durability::Process => 0,
         Durability::Auto => 1,
         Durability::Disk => 2,
+        Durability::Collector => 3,
     };
     if rank(a) >= rank(b) { a } else { b }
 }

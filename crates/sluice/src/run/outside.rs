@@ -214,6 +214,7 @@ pub(super) fn options(
         ca_out: Some(ca_out),
         key_out: args.key_out.as_deref().map(|key| place_of("--key-out", key)).transpose()?,
         admin: None,
+        pod: None,
     })
 }
 
