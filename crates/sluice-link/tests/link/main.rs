@@ -97,7 +97,7 @@ async fn who_is_not_the_control_plane_gets_no_token() {
             "is of spiffe://sluice.local/collector, not of spiffe://sluice.local/control",
         ),
         (authority.credentials(&POD.parse().expect("identity")), "is of spiffe://sluice.local/ns/agents"),
-        (other.credentials(&control()), "UnknownIssuer"),
+        (other.credentials(&control()), "invalid peer certificate"),
     ] {
         let server = Server::start(shown, |_| json(500, &())).await;
         let enrolment = Enrolment::start(options(&server, &authority.pem, folder.path())).expect("starts");

@@ -236,7 +236,9 @@ pub struct AuditSpec {
     pub mode: crate::AuditMode,
     /// How safe a record must be before its command goes on: `Process` (it
     /// survives the end of the gateway), `Disk` (it survives the end of the
-    /// machine), `Auto` (default: `Disk` for what changes state, else
+    /// machine), `Collector` (it survives the loss of the machine; without a
+    /// collector every command is denied), `Auto` (default: for what changes
+    /// state `Collector` where there is one, else `Disk`; for the rest
     /// `Process`).
     #[serde(default)]
     pub durability: crate::Durability,
