@@ -150,7 +150,8 @@ pub(crate) fn request(
         request = request.header(http::header::AUTHORIZATION, value);
     }
     if !body.is_empty() {
-        request = request.header(http::header::CONTENT_TYPE, "application/json");
+        let kind = if body.starts_with(b"{") { "application/json" } else { "application/octet-stream" };
+        request = request.header(http::header::CONTENT_TYPE, kind);
     }
     request.body(Full::new(body)).map_err(|error| LinkError::new(url, error.to_string(), "correct the URL"))
 }
