@@ -3,7 +3,7 @@
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sluice
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: help demo test unit e2e lint fuzz bench cluster cluster-down generate
+.PHONY: help demo test unit e2e lint fuzz bench cluster cluster-down images chart generate
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,15 @@ cluster: ## starts the test bed: one-node Kubernetes and an identity provider
 
 cluster-down: ## stops it and leaves nothing behind
 	tests/cluster/down
+
+images: ## builds our images without Docker, and imports them into the test bed if it runs
+	tests/images/build
+
+chart: cluster ## checks the chart, then installs, upgrades and removes it on the test bed
+	tests/chart/run
+	tests/images/build
+	tests/images/build --tag next gateway
+	tests/chart/cluster
 
 generate: ## writes the generated files
 	cargo run --locked -q -p xtask
