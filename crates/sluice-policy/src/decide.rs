@@ -40,7 +40,7 @@ impl Compiled {
                 Ok(rule) => {
                     allowed_by.get_or_insert(rule);
                 }
-                Err(reason) => return self.denied(reason, shadows),
+                Err(reason) => return self.denied(*reason, shadows),
             }
         }
         match allowed_by {
@@ -56,14 +56,14 @@ impl Compiled {
         action: &Action,
         shadows: &mut Vec<Shadow>,
         would_deny: &mut Option<Reason>,
-    ) -> Result<RuleRef, Reason> {
+    ) -> Result<RuleRef, Box<Reason>> {
         let request = match action {
             Action::Kubernetes(request) => request.as_ref(),
             // Denied in every mode: what is not understood cannot be masked.
-            Action::Unknown(why) => return Err(not_understood(why)),
+            Action::Unknown(why) => return Err(Box::new(not_understood(why))),
         };
         if let Some(reason) = builtin::denial(command, request) {
-            return Err(reason);
+            return Err(Box::new(reason));
         }
         self.check_target(command)?;
         let question = Question { command, request };
@@ -73,14 +73,14 @@ impl Compiled {
             let rule = self.verdict(self.judge(question, Counted::Enforced), question)?;
             let audited = self.policies.iter().any(|policy| policy.mode == Mode::Audit);
             if audited && would_deny.is_none() {
-                *would_deny = self.verdict(self.judge(question, Counted::All), question).err();
+                *would_deny = self.verdict(self.judge(question, Counted::All), question).err().map(|reason| *reason);
             }
             return Ok(rule);
         }
         match self.verdict(self.judge(question, Counted::All), question) {
             Ok(rule) => Ok(rule),
             Err(reason) => {
-                would_deny.get_or_insert(reason);
+                would_deny.get_or_insert(*reason);
                 let policy = self.naming(&command.target.name).next().map_or("builtin", |policy| &policy.name);
                 Ok(RuleRef { policy: policy.to_owned(), rule: "mode-audit".to_owned() })
             }
@@ -89,20 +89,20 @@ impl Compiled {
 
     /// The command goes to a target, and some policy of it identifies the
     /// subject.
-    fn check_target(&self, command: &Command) -> Result<(), Reason> {
+    fn check_target(&self, command: &Command) -> Result<(), Box<Reason>> {
         let asked = &command.target;
         let known = self
             .targets
             .iter()
             .any(|target| target.name == asked.name && target.host == asked.host && target.ports.contains(&asked.port));
         if !known {
-            return Err(Reason {
+            return Err(Box::new(Reason {
                 code: code::NO_TARGET,
                 rule: None,
                 message: format!("{}:{} is no target of policy.", asked.host, asked.port),
                 fix: "Add it under spec.targets of a GatewayPolicy of this namespace.".to_owned(),
                 near_misses: Vec::new(),
-            });
+            }));
         }
         if self.naming(&asked.name).any(|policy| policy.identifies(command)) {
             return Ok(());
@@ -120,7 +120,7 @@ impl Compiled {
                 "Use a token of a provider under spec.identity.providers, or add this one there.".to_owned(),
             ),
         };
-        Err(Reason { code: code::NOT_VOUCHED, rule: None, message, fix, near_misses: Vec::new() })
+        Err(Box::new(Reason { code: code::NOT_VOUCHED, rule: None, message, fix, near_misses: Vec::new() }))
     }
 
     /// Any matching `Deny` wins; else an `Allow` that covers everything.
@@ -160,44 +160,45 @@ impl Compiled {
             })
     }
 
-    fn verdict(&self, outcome: Outcome<'_>, question: Question<'_>) -> Result<RuleRef, Reason> {
-        let asked = describe(question.request);
-        match outcome {
-            Outcome::Allowed(rule) => Ok(rule.reference.clone()),
-            Outcome::Discovery => Ok(builtin::discovery()),
+    fn verdict(&self, outcome: Outcome<'_>, question: Question<'_>) -> Result<RuleRef, Box<Reason>> {
+        let asked = || describe(question.request);
+        let reason = match outcome {
+            Outcome::Allowed(rule) => return Ok(rule.reference.clone()),
+            Outcome::Discovery => return Ok(builtin::discovery()),
             Outcome::Denied(rule, Answer::Unknown) => {
                 let unknown = Condition::ALL
                     .into_iter()
                     .find(|condition| rule.holds(*condition, question) == Answer::Unknown)
                     .map(|condition| rule.lacks(condition, question))
                     .unwrap_or_default();
-                Err(Reason {
+                Reason {
                     code: code::UNKNOWN,
                     rule: Some(rule.reference.clone()),
-                    message: format!("rule {} may deny {asked}: {unknown}.", rule.reference),
+                    message: format!("rule {} may deny {}: {unknown}.", rule.reference, asked()),
                     fix: rule.message.clone().unwrap_or_else(|| {
                         "What is not known counts as denied; ask in a form that shows it.".to_owned()
                     }),
                     near_misses: Vec::new(),
-                })
+                }
             }
-            Outcome::Denied(rule, _) => Err(Reason {
+            Outcome::Denied(rule, _) => Reason {
                 code: code::RULE_DENIED,
                 rule: Some(rule.reference.clone()),
-                message: format!("rule {} denies {asked}.", rule.reference),
+                message: format!("rule {} denies {}.", rule.reference, asked()),
                 fix: rule.message.clone().unwrap_or_else(|| {
                     format!("Ask whoever keeps policy {}: no Allow outweighs it.", rule.reference.policy)
                 }),
                 near_misses: Vec::new(),
-            }),
-            Outcome::Nothing => Err(Reason {
+            },
+            Outcome::Nothing => Reason {
                 code: code::NO_RULE,
                 rule: None,
-                message: format!("no rule allows {asked} at target {}.", question.command.target.name),
+                message: format!("no rule allows {} at target {}.", asked(), question.command.target.name),
                 fix: self.whom_to_ask(&question.command.target.name),
                 near_misses: self.near_misses(question),
-            }),
-        }
+            },
+        };
+        Err(Box::new(reason))
     }
 
     fn whom_to_ask(&self, target: &str) -> String {
