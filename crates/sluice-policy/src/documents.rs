@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::Problem;
 use crate::nearest::{all_of, did_you_mean};
 use crate::spec::{API_VERSION, ClusterGatewayPolicy, GatewayPolicy, IdentityProvider};
+use crate::{Problem, yaml};
 
 /// Bytes of one source; more is refused unread.
 pub const MAX_SOURCE_BYTES: usize = 1024 * 1024;
@@ -53,8 +53,8 @@ impl Documents {
                 });
                 continue;
             }
-            if too_deep(text) {
-                problems.push(problem(name, "", TOO_DEEP));
+            if let Some(why) = yaml::too_costly(text) {
+                problems.push(problem(name, "", why));
                 continue;
             }
             for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
@@ -167,23 +167,6 @@ fn problem(document: &str, path: &str, message: impl Into<String>) -> Problem {
     Problem { document: document.to_owned(), path: path.to_owned(), message: message.into() }
 }
 
-const TOO_DEEP: &str = "has brackets nested deeper than 128; correct it";
-
-/// The parser's time grows with the square of the depth, and it reads all
-/// before it says that it was too deep. Brackets in texts count too.
-fn too_deep(text: &str) -> bool {
-    const DEPTH: usize = 128;
-    let mut open = 0_usize;
-    text.bytes().any(|byte| {
-        match byte {
-            b'[' | b'{' => open += 1,
-            b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        open > DEPTH
-    })
-}
-
 fn read_yaml(document: serde_norway::Deserializer<'_>) -> Result<Value, String> {
     let value = serde_norway::Value::deserialize(document).map_err(|error| {
         let error = error.to_string();
@@ -240,8 +223,8 @@ pub(crate) fn read_one<T: DeserializeOwned>(name: &str, text: &str) -> Result<T,
     if text.len() > MAX_SOURCE_BYTES {
         return Err(problem(name, "", format!("has {} bytes; at most {MAX_SOURCE_BYTES} are read", text.len())));
     }
-    if too_deep(text) {
-        return Err(problem(name, "", TOO_DEEP));
+    if let Some(why) = yaml::too_costly(text) {
+        return Err(problem(name, "", why));
     }
     let value = read_yaml(serde_norway::Deserializer::from_str(text)).map_err(|message| problem(name, "", message))?;
     typed(name, value)

@@ -33,6 +33,7 @@ mod tri;
 mod units;
 mod wellknown;
 mod when;
+pub mod yaml;
 
 pub use bundle::BundleKey;
 pub use compile::{Compiled, compile};

@@ -1,6 +1,7 @@
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 use sluice_core::Fact;
+use sluice_policy::yaml::too_deep;
 
 use super::json;
 
@@ -23,21 +24,6 @@ pub(super) fn read(body: &[u8]) -> Fact<Value> {
         Ok(value) => Fact::Known(value),
         Err(_) => Fact::unknown("the body is not YAML with one reading; send JSON"),
     }
-}
-
-/// The parser's time grows with the square of the depth, and it reads all
-/// before it says that it was too deep. Brackets in strings count too.
-fn too_deep(text: &str) -> bool {
-    const DEPTH: usize = 128;
-    let mut open = 0_usize;
-    text.bytes().any(|byte| {
-        match byte {
-            b'[' | b'{' => open += 1,
-            b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        open > DEPTH
-    })
 }
 
 /// Looks at the text alone and errs towards "may differ": a quoted string that
