@@ -8,7 +8,7 @@ mod link;
 mod report;
 mod trusted;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -30,10 +30,11 @@ pub use report::{Class, Finding, Report};
 
 /// Judges the trail in `folder`.
 ///
-/// `keys`: a file with public keys (PEM), or a folder of them, kept where who
-/// can write the trail cannot write. A folder also says which epochs there
-/// must be. Without keys the trail's own are taken: that shows damage, but not
-/// a trail that somebody else made.
+/// `keys`: a file with public keys (PEM), or a folder of such files, kept where
+/// who can write the trail cannot write. They may be of other trails too, so
+/// that only a file with the name of an epoch's key (`epoch-….pub`) says that
+/// there must be that epoch. Without keys the trail's own are taken: that shows
+/// damage, but not a trail that somebody else made.
 pub fn verify(folder: &Path, keys: Option<&Path>) -> Report {
     verify_with(folder, keys, &mut |_, _| {})
 }
@@ -107,6 +108,14 @@ struct Epoch {
     unread: bool,
     /// Up to this leaf the records are at a collector, and not here.
     freed: u64,
+}
+
+impl Epoch {
+    /// Whether something other than a writer that was killed keeps the rest of
+    /// it from being read.
+    fn is_cut_short(&self) -> bool {
+        self.unread || self.damage.as_ref().is_some_and(|damage| damage.what != DamageKind::Torn)
+    }
 }
 
 impl Judge {
@@ -350,6 +359,8 @@ impl Judge {
                 Some(_) => {}
             }
         }
+        let enrolled: HashSet<PublicKey> = self.epochs.iter().filter_map(|epoch| epoch.key).collect();
+        self.report.other_keys = trusted.keys.difference(&enrolled).count() as u64;
     }
 
     /// A head covers its leaf and all before it, of earlier epochs too.
@@ -368,6 +379,8 @@ impl Judge {
         {
             let why = if self.report.live {
                 "the trail has no end yet: a gateway is writing it"
+            } else if newest.is_cut_short() {
+                "whether the trail has an end is not known: it is not read beyond what is named above"
             } else {
                 "the trail has no end: its gateway was killed and not started again"
             };
@@ -377,6 +390,11 @@ impl Judge {
             let sealed = if is_trusted(epoch) { epoch.sealed } else { 0 };
             if epoch.sequence > sealed {
                 let why = match is_trusted(epoch) || trusted.is_none() {
+                    true if epoch.is_cut_short() => format!(
+                        "records {} to {} are not covered by a signed head that can be read",
+                        sealed + 1,
+                        epoch.sequence
+                    ),
                     true => format!("records {} to {} are not covered by a signed head", sealed + 1, epoch.sequence),
                     false => {
                         format!("records 1 to {} are not covered by a head of a key that was given", epoch.sequence)
@@ -398,6 +416,9 @@ impl Judge {
     fn open_intents(&mut self, listing: &Listing) {
         self.report.open_intents = self.open.values().map(|bits| bits.count).sum();
         let mut named = 0;
+        // An outcome can also be of a later epoch.
+        let cut_short = self.epochs.iter().any(Epoch::is_cut_short);
+        let why = if cut_short { "the intent has no outcome that can be read" } else { "the intent has no outcome" };
         for (&(ordinal, id), files) in &listing.epochs {
             let Some(bits) = self.open.get(&id).filter(|bits| bits.count > 0) else { continue };
             let mut left = bits.count;
@@ -408,7 +429,7 @@ impl Judge {
                 if envelope.kind == Kind::Intent && bits.get(envelope.sequence) {
                     left -= 1;
                     named += 1;
-                    let finding = Finding::of(Class::Incomplete, &at.path, "the intent has no outcome".into());
+                    let finding = Finding::of(Class::Incomplete, &at.path, why.into());
                     self.report.find(
                         finding
                             .in_epoch(ordinal, id)

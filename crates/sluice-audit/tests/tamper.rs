@@ -92,6 +92,17 @@ async fn a_changed_record_is_named() {
     assert!(text.contains(&receipt.id.to_string()) && text.contains(&format!("record {}", receipt.sequence)), "{text}");
 }
 
+/// Whoever reads a judgement of damage is not told that a gateway was killed.
+#[test]
+fn damage_is_not_taken_for_a_kill() {
+    let folder = copy(large().path());
+    let newest = segments(folder.path()).pop().unwrap();
+    flip(&newest, 3_000, 4);
+    let text = assert_code(folder.path(), None, 1).to_string();
+    assert!(!text.contains("killed"), "{text}");
+    assert!(text.contains("whether the trail has an end is not known"), "{text}");
+}
+
 #[test]
 fn a_salt_may_be_erased_but_not_changed() {
     let folder = copy(large().path());

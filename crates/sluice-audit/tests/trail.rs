@@ -169,6 +169,17 @@ async fn keys_from_outside_prove_whose_trail_it_is() {
     }
     assert_code(cut.path(), None, 0);
     assert_code(cut.path(), Some(keys.path()), 4);
+    // One file of keys can be of several trails: it is said that a key fits
+    // nothing, no more. Under the name of its epoch it says what is missing.
+    let bundle = one.path().join("bundle.pem");
+    std::fs::write(&bundle, public.iter().map(sluice_audit::PublicKey::to_pem).collect::<String>()).unwrap();
+    let report = assert_code(cut.path(), Some(&bundle), 0);
+    assert_eq!(report.other_keys, 1);
+    assert!(report.to_string().contains("1 of the keys given fit no epoch here"), "{report}");
+    assert_eq!(assert_code(folder.path(), Some(&bundle), 0).other_keys, 0);
+    let newest = common::files(keys.path()).pop().unwrap();
+    let report = sluice_audit::verify::verify(cut.path(), Some(&newest));
+    assert!(report.to_string().contains("incomplete: epoch 3"), "{report}");
     let (trail, recovery) = Trail::open(cut.path(), options()).unwrap();
     assert_eq!((recovery.ordinal, recovery.gaps.len()), (4, 1));
     trail.end().await.unwrap();

@@ -18,6 +18,10 @@ pub struct Report {
     pub gravest: Option<Class>,
     /// Whether keys from outside the trail were given.
     pub keys_given: bool,
+    /// Keys that were given and that no epoch here enrolled: of another trail, or
+    /// of an epoch that is gone as a whole or cannot be read. Only a key under the name of its
+    /// epoch (`epoch-….pub`) tells the two apart.
+    pub other_keys: u64,
     /// Whether a gateway is writing the trail at this moment.
     pub live: bool,
     /// Epochs, good or not.
@@ -106,6 +110,13 @@ impl fmt::Display for Report {
         }
         if !self.keys_given {
             write!(f, "; the keys were taken from the trail itself: --key makes it prove its origin")?;
+        }
+        if self.other_keys > 0 {
+            write!(
+                f,
+                "; {} of the keys given fit no epoch here: they are of another trail, or their epochs are gone or unreadable",
+                self.other_keys
+            )?;
         }
         writeln!(f)
     }

@@ -16,31 +16,37 @@ pub(super) struct Trusted {
 }
 
 impl Trusted {
+    /// A file of keys, or a folder of such files. A file that has the name of an
+    /// epoch's key also says that there must be that epoch, whichever way it is
+    /// given; a file of any other name only says whose heads are believed.
     pub(super) fn read(path: &Path) -> Result<Self, (PathBuf, String)> {
         let mut trusted = Self::default();
         if !path.is_dir() {
-            trusted.keys.extend(read_keys(path)?);
+            trusted.take(path)?;
             return Ok(trusted);
         }
         let unlistable =
             |error: std::io::Error| (path.to_owned(), format!("the folder of keys cannot be listed: {error}"));
         for entry in std::fs::read_dir(path).map_err(unlistable)? {
             let file = entry.map_err(unlistable)?.path();
-            let is_key = file.extension().is_some_and(|extension| extension == "pub" || extension == "pem");
-            if !is_key {
-                continue;
+            if file.extension().is_some_and(|extension| extension == "pub" || extension == "pem") {
+                trusted.take(&file)?;
             }
-            let keys = read_keys(&file)?;
-            let named = file.file_name().and_then(|name| name.to_str()).map_or(Named::Other, Named::parse);
-            if let (Named::PublicKey { ordinal, epoch }, [key]) = (named, keys.as_slice()) {
-                trusted.epochs.insert((ordinal, epoch), *key);
-            }
-            trusted.keys.extend(keys);
         }
         if trusted.keys.is_empty() {
             return Err((path.to_owned(), "there is no public key (*.pub, *.pem) in this folder".into()));
         }
         Ok(trusted)
+    }
+
+    fn take(&mut self, file: &Path) -> Result<(), (PathBuf, String)> {
+        let keys = read_keys(file)?;
+        let named = file.file_name().and_then(|name| name.to_str()).map_or(Named::Other, Named::parse);
+        if let (Named::PublicKey { ordinal, epoch }, [key]) = (named, keys.as_slice()) {
+            self.epochs.insert((ordinal, epoch), *key);
+        }
+        self.keys.extend(keys);
+        Ok(())
     }
 }
 
