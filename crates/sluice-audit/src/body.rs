@@ -1,10 +1,10 @@
 //! The bodies that every reader understands. What else a writer has to say it
 //! adds with [`Record::with`].
 
+mod commands;
+
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use sluice_core::kubernetes::Request;
-use sluice_core::{Action, Command, Fact};
+use sluice_core::Command;
 
 use crate::record::{Kind, Record};
 
@@ -58,84 +58,27 @@ impl Record {
 }
 
 impl Decided<'_> {
+    /// Fields in the order in which they are stored.
     fn record(&self, kind: Kind) -> Record {
         let mut record = Record::new(kind)
-            .with("command", without_bodies(self.command))
-            .with("verdict", self.verdict)
-            .with("revision", self.revision)
+            .with("command", commands::WithoutBodies(self.command))
             .with("explanation", self.explanation);
-        if let Some(rule) = &self.rule {
-            record = record.with("rule", rule);
-        }
         if let Some(reason) = &self.reason {
             record = record.with("reason", reason);
         }
-        if let Some(reason) = &self.would_deny {
-            record = record.with("wouldDeny", reason);
+        record = record.with("revision", self.revision);
+        if let Some(rule) = &self.rule {
+            record = record.with("rule", rule);
         }
         if !self.shadows.is_empty() {
             record = record.with("shadows", &self.shadows);
         }
+        record = record.with("verdict", self.verdict);
+        if let Some(reason) = &self.would_deny {
+            record = record.with("wouldDeny", reason);
+        }
         record
     }
-}
-
-/// The command with what names its objects, but without their contents.
-fn without_bodies(command: &Command) -> Value {
-    let actions: Vec<Value> = command.actions.iter().map(action).collect();
-    json!({
-        "at": command.at,
-        "subject": command.subject,
-        "workload": command.workload,
-        "target": command.target,
-        "intents": command.intents,
-        "actions": actions,
-    })
-}
-
-fn action(action: &Action) -> Value {
-    let Action::Kubernetes(request) = action else { return json!(action) };
-    let object = match &request.object {
-        Fact::Known(object) => Fact::Known(object.as_ref().map(naming)),
-        Fact::Unknown(why) => Fact::Unknown(why.clone()),
-    };
-    // Field by field: a body of megabytes is not cloned to be dropped.
-    json!(Action::Kubernetes(Box::new(Request {
-        verb: request.verb.clone(),
-        scope: request.scope.clone(),
-        method: request.method.clone(),
-        path: request.path.clone(),
-        label_selector: request.label_selector.clone(),
-        field_selector: request.field_selector.clone(),
-        dry_run: request.dry_run,
-        field_manager: request.field_manager.clone(),
-        user_agent: request.user_agent.clone(),
-        kubectl_command: request.kubectl_command.clone(),
-        impersonates: request.impersonates,
-        upgrades: request.upgrades,
-        patch: request.patch,
-        object,
-    })))
-}
-
-/// `apiVersion`, `kind` and the metadata that names an object.
-fn naming(object: &Value) -> Value {
-    let mut named = serde_json::Map::new();
-    for field in ["apiVersion", "kind"] {
-        if let Some(value @ Value::String(_)) = object.get(field) {
-            named.insert(field.to_owned(), value.clone());
-        }
-    }
-    let mut metadata = serde_json::Map::new();
-    for field in ["name", "generateName", "namespace"] {
-        if let Some(value @ Value::String(_)) = object.get("metadata").and_then(|metadata| metadata.get(field)) {
-            metadata.insert(field.to_owned(), value.clone());
-        }
-    }
-    if !metadata.is_empty() {
-        named.insert("metadata".to_owned(), Value::Object(metadata));
-    }
-    Value::Object(named)
 }
 
 /// What was decided.

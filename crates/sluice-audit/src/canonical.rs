@@ -5,12 +5,26 @@ use serde_json::{Map, Value, json};
 
 use crate::hash::Hash;
 
-/// The bytes of `value`, at most `limit` long. Where it is longer, the largest
+mod stream;
+
+pub(crate) use stream::Object;
+
+/// The bytes of an object, at most `limit` long. Where it is longer, the largest
 /// fields are replaced by `{"cut": {"bytes", "sha256", "start"}}`: how long
 /// their canonical bytes were, their SHA-256, and how they begin.
-pub(crate) fn within(mut value: Value, limit: usize) -> Vec<u8> {
-    shallow(&mut value, DEPTH);
-    let mut bytes = to_vec(&value);
+pub(crate) fn within(object: Object, limit: usize) -> Vec<u8> {
+    let bytes = object.finish();
+    if bytes.len() <= limit {
+        return bytes;
+    }
+    // Rare, so that a tree of it may cost something.
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => shortened(value, bytes, limit),
+        Err(_) => to_vec(&stub(&bytes)),
+    }
+}
+
+fn shortened(mut value: Value, mut bytes: Vec<u8>, limit: usize) -> Vec<u8> {
     while bytes.len() > limit {
         cut(&mut value, bytes.len() - limit);
         let shorter = to_vec(&value);
@@ -68,34 +82,31 @@ fn write_object(map: &Map<String, Value>, out: &mut Vec<u8>) {
 /// A JSON string: `"`, `\` and control characters escaped, all else as it is.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    for &byte in text.as_bytes() {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0..=0x1f => {
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(hex::encode([byte]).as_bytes());
-            }
-            _ => out.push(byte),
-        }
-    }
+    write_escaped(text, out);
     out.push(b'"');
 }
 
-/// Cuts what is nested deeper than any reader goes.
-fn shallow(value: &mut Value, depth: usize) {
-    if depth == 0 && matches!(value, Value::Object(_) | Value::Array(_)) {
-        *value = stub(&to_vec(value));
-        return;
+/// What stands between the quotes of a JSON string.
+fn write_escaped(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        let (plain, after) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        match after.first() {
+            Some(b'"') => out.extend_from_slice(b"\\\""),
+            Some(b'\\') => out.extend_from_slice(b"\\\\"),
+            Some(b'\n') => out.extend_from_slice(b"\\n"),
+            Some(b'\r') => out.extend_from_slice(b"\\r"),
+            Some(b'\t') => out.extend_from_slice(b"\\t"),
+            Some(control) => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(hex::encode([*control]).as_bytes());
+            }
+            None => {}
+        }
+        rest = after.get(1..).unwrap_or_default();
     }
-    match value {
-        Value::Object(map) => map.values_mut().for_each(|child| shallow(child, depth - 1)),
-        Value::Array(items) => items.iter_mut().for_each(|child| shallow(child, depth - 1)),
-        _ => {}
-    }
+    out.extend_from_slice(rest);
 }
 
 /// Replaces the smallest part that frees `excess` bytes, or the largest field.
@@ -142,6 +153,12 @@ const STUB: usize = 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn within(value: Value, limit: usize) -> Vec<u8> {
+        let mut object = Object::new();
+        assert!(object.members(&value).unwrap());
+        super::within(object, limit)
+    }
 
     #[test]
     fn keys_are_sorted_and_strings_are_json() {

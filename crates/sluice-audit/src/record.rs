@@ -1,7 +1,6 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::canonical;
@@ -19,14 +18,14 @@ pub struct Record {
     id: RecordId,
     kind: Kind,
     of: Option<Of>,
-    body: Map<String, Value>,
+    body: canonical::Object,
     response: Option<Commitment>,
 }
 
 impl Record {
     /// An empty record with a fresh id.
     pub fn new(kind: Kind) -> Self {
-        Self { id: RecordId::fresh(), kind, of: None, body: Map::new(), response: None }
+        Self { id: RecordId::fresh(), kind, of: None, body: canonical::Object::new(), response: None }
     }
 
     /// The id that the leaf will carry.
@@ -49,24 +48,19 @@ impl Record {
     /// Adds a field of the body. What cannot be written as JSON is recorded as
     /// `{"unwritable": why}`: a record is never lost for one of its fields.
     pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
-        let value =
-            serde_json::to_value(value).unwrap_or_else(|error| serde_json::json!({ "unwritable": error.to_string() }));
-        self.body.insert(name.to_owned(), value);
+        if let Err(error) = self.body.member(name, &value) {
+            let _ = self.body.member(name, &Unwritable { unwritable: error.to_string() });
+        }
         self
     }
 
     /// Adds each field of `body`, which must serialise to a map.
     pub fn with_all(mut self, body: impl Serialize) -> Self {
-        match serde_json::to_value(body) {
-            Ok(Value::Object(fields)) => self.body.extend(fields),
-            Ok(other) => {
-                self.body.insert("value".to_owned(), other);
-            }
-            Err(error) => {
-                self.body.insert("unwritable".to_owned(), Value::String(error.to_string()));
-            }
+        match self.body.members(&body) {
+            Ok(true) => self,
+            Ok(false) => self.with("value", body),
+            Err(error) => self.with("unwritable", error.to_string()),
         }
-        self
     }
 
     /// Adds the commitment to the response as the agent received it.
@@ -75,8 +69,8 @@ impl Record {
         self
     }
 
-    /// Serialises the body, once. Done by the caller's thread, so that the
-    /// writer only frames and hashes.
+    /// Completes the body, which was serialised field by field. Done by the
+    /// caller's thread, so that the writer only frames and hashes.
     pub(crate) fn prepare(self) -> Prepared {
         let limit = match self.kind {
             Kind::Outcome => OUTCOME_LEAF - ENVELOPE,
@@ -86,10 +80,16 @@ impl Record {
             id: self.id,
             kind: self.kind,
             of: self.of,
-            body: canonical::within(Value::Object(self.body), limit),
+            body: canonical::within(self.body, limit),
             response: self.response,
         }
     }
+}
+
+/// Stands for what cannot be written.
+#[derive(Serialize)]
+struct Unwritable {
+    unwritable: String,
 }
 
 /// A record whose body is serialised and fits.
@@ -116,6 +116,10 @@ impl RecordId {
     /// A new id; ids made later sort later.
     pub fn fresh() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    pub(crate) fn uuid(&self) -> &Uuid {
+        &self.0
     }
 }
 
