@@ -1,3 +1,5 @@
+use std::io::Write;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -99,23 +101,24 @@ pub(crate) struct Place {
 /// their names.
 pub(crate) fn encode(record: &Prepared, place: &Place, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"at\":");
-    write_string(&place.at.to_string(), out);
+    // A time has nothing to escape.
+    let _ = write!(out, "\"{}\"", place.at);
     out.extend_from_slice(b",\"body\":");
     out.extend_from_slice(&record.body);
     out.extend_from_slice(b",\"epoch\":\"");
     uuid_into(&place.epoch, out);
-    out.extend_from_slice(b"\",\"id\":");
-    write_string(&record.id.to_string(), out);
-    out.extend_from_slice(b",\"kind\":");
+    out.extend_from_slice(b"\",\"id\":\"");
+    uuid_into(record.id.uuid(), out);
+    out.extend_from_slice(b"\",\"kind\":");
     write_string(record.kind.label(), out);
     out.extend_from_slice(b",\"mono\":");
     number_into(place.mono, out);
     if let Some(of) = &record.of {
         out.extend_from_slice(b",\"of\":{\"epoch\":\"");
         uuid_into(&of.epoch, out);
-        out.extend_from_slice(b"\",\"id\":");
-        write_string(&of.id.to_string(), out);
-        out.extend_from_slice(b",\"sequence\":");
+        out.extend_from_slice(b"\",\"id\":\"");
+        uuid_into(of.id.uuid(), out);
+        out.extend_from_slice(b"\",\"sequence\":");
         number_into(of.sequence, out);
         out.push(b'}');
     }
@@ -149,7 +152,7 @@ fn hash_into(hash: &Hash, out: &mut Vec<u8>) {
 }
 
 fn number_into(number: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(number.to_string().as_bytes());
+    let _ = write!(out, "{number}");
 }
 
 /// The salt that lies beside a leaf, as the leaf's own `response` judges it.

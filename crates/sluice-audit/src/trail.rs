@@ -15,7 +15,7 @@ use crate::leaf::Of;
 use crate::mark::Handed;
 use crate::record::{Kind, Record, RecordId};
 use crate::recovery::{self, Recovery};
-use crate::writer::{self, Acknowledgement, Append, Message, Room};
+use crate::writer::{self, Acknowledgement, Append, Message, Room, Seat};
 
 /// A trail that is open for writing. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -118,14 +118,14 @@ impl Trail {
         let opened = recovery::open(folder, options)?;
         let shared = opened.shared.clone();
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let thread = writer::spawn(opened.writer, receiver)
+        let (seat, thread) = writer::spawn(opened.writer, receiver)
             .map_err(|error| TrailError::folder(folder, "starting the writer", &error))?;
-        let inner = Inner { sender: Some(sender), shared, thread: Mutex::new(Some(thread)) };
+        let inner = Inner { sender: Some(sender), seat, shared, thread: Mutex::new(Some(thread)) };
         Ok((Self { inner: Arc::new(inner) }, opened.recovery))
     }
 
-    /// Writes a record. The order of the trail is the order in which these
-    /// calls got into the queue.
+    /// Writes a record. What one caller waited for stands before what it writes
+    /// next; of what is written at the same time any may be first.
     ///
     /// For a command that is forwarded use [`Trail::intent`]: intents and
     /// outcomes are refused here.
@@ -280,11 +280,14 @@ impl Intent {
             room: Room::Reserved(self.receipt.sequence),
             acknowledgement: Acknowledgement::receipt(answer),
         };
-        let sender = inner.sender.as_ref().ok_or_else(|| inner.gone())?;
-        // Dropped while it waits for a place in the queue, it is still armed.
-        let place = sender.reserve().await.map_err(|_| inner.gone())?;
+        if let Some(append) = inner.seat.write_at_once(append) {
+            let sender = inner.sender.as_ref().ok_or_else(|| inner.gone())?;
+            // Dropped while it waits for a place in the queue, it is still armed.
+            let place = sender.reserve().await.map_err(|_| inner.gone())?;
+            self.armed = false;
+            place.send(Message::Append(Box::new(append)));
+        }
         self.armed = false;
-        place.send(Message::Append(Box::new(append)));
         let receipt = answered.await.map_err(|_| inner.gone())??;
         inner.shared.shipped(receipt.sequence, durability).await?;
         Ok(receipt)
@@ -313,6 +316,7 @@ impl Drop for Intent {
 struct Inner {
     /// Taken by `drop` alone.
     sender: Option<mpsc::Sender<Message>>,
+    seat: Seat,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -335,6 +339,7 @@ impl Inner {
         acknowledgement: Acknowledgement,
     ) -> Result<(), TrailError> {
         let append = Append { record: record.prepare(), durability, room, acknowledgement };
+        let Some(append) = self.seat.write_at_once(append) else { return Ok(()) };
         let sender = self.sender.as_ref().ok_or_else(|| self.gone())?;
         sender.send(Message::Append(Box::new(append))).await.map_err(|_| self.gone())
     }

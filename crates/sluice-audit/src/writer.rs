@@ -1,16 +1,18 @@
-//! The one thread that gives a record its place and writes it.
+//! What gives a record its place and writes it: one at a time, the task that has
+//! the record where nobody else is writing, else a thread of its own for all that
+//! waits together.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluice_core::Clock;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::commitment::SALT;
 use crate::error::TrailError;
@@ -136,40 +138,42 @@ impl Writer {
         })
     }
 
-    fn run(mut self, mut receiver: mpsc::Receiver<Message>) {
-        while let Some(first) = receiver.blocking_recv() {
-            let mut next = Some(first);
-            let mut taken = 0;
-            while let Some(message) = next.take() {
-                match message {
-                    Message::Append(append) => self.take(*append),
-                    Message::Wake => {}
-                    Message::Sign(answer) => {
-                        self.sign();
-                        let _ = answer.send(self.signed);
-                    }
-                    Message::HandedOver(handed) => self.handed_over(*handed),
-                    Message::End(answer) => {
-                        let result = self.end();
-                        receiver.close();
-                        // Free the lock before anybody is told of the end.
-                        drop(self);
-                        let _ = answer.send(result);
-                        return;
-                    }
-                }
-                taken += 1;
-                if taken < BATCH {
-                    next = receiver.try_recv().ok();
-                }
-            }
-            self.say_unknown();
-            self.flush();
+    /// Writes a record in the caller's thread, where that cannot take long. Else
+    /// gives it back.
+    fn write_at_once(&mut self, append: Append) -> Option<Append> {
+        if self.shared.failure().is_some() || !self.has_room(&append.record, append.room) {
+            return Some(append);
         }
-        // All handles are gone, so all tokens too.
+        self.take(append);
         self.say_unknown();
         self.flush();
-        self.stop_sync();
+        None
+    }
+
+    /// Takes what waits, as long as it does, and writes it in one go. Gives back
+    /// who is to be told of the end, if the end was asked for.
+    fn batch(&mut self, first: Message, receiver: &mut mpsc::Receiver<Message>) -> Option<EndAnswer> {
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(message) = next.take() {
+            match message {
+                Message::Append(append) => self.take(*append),
+                Message::Wake => {}
+                Message::Sign(answer) => {
+                    self.sign();
+                    let _ = answer.send(self.signed);
+                }
+                Message::HandedOver(handed) => self.handed_over(*handed),
+                Message::End(answer) => return Some(answer),
+            }
+            taken += 1;
+            if taken < BATCH {
+                next = receiver.try_recv().ok();
+            }
+        }
+        self.say_unknown();
+        self.flush();
+        None
     }
 
     fn take(&mut self, append: Append) {
@@ -185,18 +189,11 @@ impl Writer {
         if let Some(error) = self.shared.failure() {
             return Err(error);
         }
-        let need = frame_len(ENVELOPE + record.body.len(), SALT) + HEAD;
-        let reserved = self.open.len() as u64 * RESERVE;
-        let keep = match room {
-            // An outcome is never larger than what was reserved for it.
-            Room::Reserved(sequence) if self.open.contains_key(&sequence) => return Ok(()),
-            Room::Reserved(_) | Room::General => reserved + END,
-            Room::Reserving => reserved + END + RESERVE,
-        };
-        if need + keep <= self.free() {
+        let need = self.need(record, room);
+        if need <= self.free() {
             return Ok(());
         }
-        if need + keep > self.spool.empty_room() {
+        if need > self.spool.empty_room() {
             return Err(TrailError::Full {
                 folder: self.shared.folder.clone(),
                 cause: format!("{} commands are open at once, each with room for its outcome", self.open.len()),
@@ -204,6 +201,22 @@ impl Writer {
             });
         }
         self.rotate()
+    }
+
+    fn has_room(&self, record: &Prepared, room: Room) -> bool {
+        self.need(record, room) <= self.free()
+    }
+
+    /// Room that there must be for a record, with what is kept for others.
+    fn need(&self, record: &Prepared, room: Room) -> u64 {
+        let need = frame_len(ENVELOPE + record.body.len(), SALT) + HEAD;
+        let reserved = self.open.len() as u64 * RESERVE;
+        match room {
+            // An outcome is never larger than what was reserved for it.
+            Room::Reserved(sequence) if self.open.contains_key(&sequence) => 0,
+            Room::Reserved(_) | Room::General => need + reserved + END,
+            Room::Reserving => need + reserved + END + RESERVE,
+        }
     }
 
     /// Room of the current segment that nothing was written to.
@@ -467,13 +480,63 @@ impl Writer {
     }
 }
 
+/// The writer, until the trail ends. Who holds it writes.
+#[derive(Debug, Clone)]
+pub(crate) struct Seat(Arc<Mutex<Option<Writer>>>);
+
+type EndAnswer = oneshot::Sender<Result<(), TrailError>>;
+
+impl Seat {
+    /// Writes a record here and now if nobody else is writing and it needs no new
+    /// segment: it is then on its way to whoever waits for it. Else gives it back,
+    /// to be sent to the thread.
+    pub(crate) fn write_at_once(&self, append: Append) -> Option<Append> {
+        match self.0.try_lock() {
+            Ok(mut writer) => match writer.as_mut() {
+                Some(writer) => writer.write_at_once(append),
+                None => Some(append),
+            },
+            Err(_) => Some(append),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, mut receiver: mpsc::Receiver<Message>) {
+        while let Some(first) = receiver.blocking_recv() {
+            let mut held = self.held();
+            let Some(writer) = held.as_mut() else { return };
+            if let Some(answer) = writer.batch(first, &mut receiver) {
+                let result = writer.end();
+                receiver.close();
+                // Free the lock before anybody is told of the end.
+                drop(held.take());
+                drop(held);
+                let _ = answer.send(result);
+                return;
+            }
+        }
+        // All handles are gone, so all tokens too.
+        if let Some(mut writer) = self.held().take() {
+            writer.say_unknown();
+            writer.flush();
+            writer.stop_sync();
+        }
+    }
+}
+
 /// Starts the threads of a trail.
-pub(crate) fn spawn(mut writer: Writer, receiver: mpsc::Receiver<Message>) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn spawn(mut writer: Writer, receiver: mpsc::Receiver<Message>) -> std::io::Result<(Seat, JoinHandle<()>)> {
     writer.sync = Some(sync::spawn(writer.shared.clone())?);
-    std::thread::Builder::new().name("trail-writer".into()).spawn(move || {
+    let seat = Seat(Arc::new(Mutex::new(Some(writer))));
+    let own = seat.clone();
+    let thread = std::thread::Builder::new().name("trail-writer".into()).spawn(move || {
         mark_own_thread();
-        writer.run(receiver);
-    })
+        own.run(receiver);
+    })?;
+    Ok((seat, thread))
 }
 
 thread_local! {
