@@ -151,8 +151,7 @@ impl Masker {
             }
             State::Kept(text) => {
                 if text.plain() {
-                    let run =
-                        sink.input[at..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count();
+                    let run = plain_run(&sink.input[at..]);
                     if run > 0 {
                         return Ok(at + run);
                     }
@@ -166,6 +165,13 @@ impl Masker {
             }
             State::Masked(text) => {
                 sink.cut(at);
+                if text.plain() {
+                    let run = plain_run(&sink.input[at..]);
+                    if run > 0 {
+                        sink.from = at + run;
+                        return Ok(at + run);
+                    }
+                }
                 let step = text.step(byte, &mut |_| {});
                 sink.from = at + 1;
                 match step {
@@ -405,6 +411,11 @@ impl Sink<'_> {
         self.cut(at);
         self.from = at + 1;
     }
+}
+
+/// How many bytes of a string come before one that means something.
+fn plain_run(input: &[u8]) -> usize {
+    input.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
 }
 
 #[derive(Debug)]
