@@ -180,7 +180,9 @@ fn name(claims: &Map<String, Value>, path: &str) -> Result<Option<String>, Refus
     }
 }
 
-/// A claim that is a list of names; one text is a list of one.
+/// A claim that is a list of names. One text is refused: whether it is one name
+/// or several with something between them is not known, and a `Deny` by group
+/// could be missed.
 fn set(claims: &Map<String, Value>, path: &str) -> Result<BTreeSet<String>, Refusal> {
     let one = |value: &Value| match value {
         Value::String(text) if is_name(text) => Ok(text.clone()),
@@ -189,7 +191,7 @@ fn set(claims: &Map<String, Value>, path: &str) -> Result<BTreeSet<String>, Refu
     match find(claims, path) {
         None | Some(Value::Null) => Ok(BTreeSet::new()),
         Some(Value::Array(several)) => several.iter().map(one).collect(),
-        Some(single) => Ok(BTreeSet::from([one(single)?])),
+        Some(_) => Err(shape(path, "a list of names")),
     }
 }
 

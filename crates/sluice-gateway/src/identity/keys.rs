@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::json;
 use super::proven::Proven;
+use super::token::{TokenName, Unverified};
 
 /// The keys of one provider, by `kid`.
 #[derive(Debug, Default)]
@@ -62,10 +63,12 @@ impl KeySet {
         self.keys.contains_key(id)
     }
 
-    /// Whether a key of this name made the signature with this algorithm.
-    pub(super) fn verify(&self, id: &str, algorithm: Algorithm, message: &str, signature: &str) -> bool {
-        let check = |keys: &Vec<Key>| keys.iter().any(|key| key.verify(algorithm, message, signature));
-        self.keys.get(id).is_some_and(|keys| self.proven.or_check(id, algorithm, message, signature, || check(keys)))
+    /// Whether a key of the name that the token gives made its signature with the
+    /// algorithm that it gives. `name` is the token's.
+    pub(super) fn verify(&self, token: &Unverified<'_>, name: &TokenName) -> bool {
+        let check =
+            |keys: &Vec<Key>| keys.iter().any(|key| key.verify(token.said.algorithm, token.message, token.signature));
+        self.keys.get(&token.said.key_id).is_some_and(|keys| self.proven.or_check(name, || check(keys)))
     }
 }
 

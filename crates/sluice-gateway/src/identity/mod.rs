@@ -22,9 +22,10 @@ mod tests;
 mod token;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jsonwebtoken::Algorithm;
+use lru::LruCache;
 use sluice_core::{Clock, Secret, Subject};
 use sluice_policy::{Keys, Provider};
 
@@ -35,7 +36,7 @@ use fetch::Fetcher;
 pub use refusal::{CODES, Refusal};
 use refusal::{listed, quoted};
 use source::{Place, PlaceOfKeys, Source};
-use token::Unverified;
+use token::{Said, TokenName, Unverified};
 
 /// Checks tokens against the providers of a policy. Shared by all sessions;
 /// one for each policy, see [`updated`](Self::updated).
@@ -45,7 +46,12 @@ pub struct Authenticator {
     sources: HashMap<Place, Arc<Source>>,
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
+    /// What tokens say that were believed once, so that one that comes with every
+    /// request is taken apart once. Whether it is believed now is asked each time.
+    believed: Believed,
 }
+
+type Believed = Mutex<LruCache<TokenName, Arc<Said>>>;
 
 /// A provider, ready to be asked.
 #[derive(Debug)]
@@ -96,7 +102,7 @@ impl Authenticator {
                 provider: provider.clone(),
             })
             .collect();
-        Self { providers, sources, fetcher, clock }
+        Self { providers, sources, fetcher, clock, believed: Mutex::new(LruCache::new(proven::KEPT)) }
     }
 
     /// Starts to fetch all keys that are not at hand, in the background, so
@@ -119,20 +125,29 @@ impl Authenticator {
         audiences: &[String],
         providers: &[String],
     ) -> Result<Subject, Refusal> {
-        let token = Unverified::parse(token.expose())?;
+        let text = token.expose();
+        let name = token::name(text).ok_or_else(unnamed)?;
+        let known = self.believed.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        let token = match known.and_then(|said| Unverified::again(text, said)) {
+            Some(token) => token,
+            None => Unverified::parse(text)?,
+        };
         let allowed = || self.providers.iter().filter(|known| providers.contains(&known.provider.name));
         let mut refused = None;
         for known in allowed() {
-            if let Some(source) = known.source_of(&token.issuer) {
-                match known.identify(source, &token, audiences, &*self.clock).await {
-                    Ok(subject) => return Ok(subject),
+            if let Some(source) = known.source_of(&token.said.issuer) {
+                match known.identify(source, &token, &name, audiences, &*self.clock).await {
+                    Ok(subject) => {
+                        self.believed.lock().unwrap_or_else(PoisonError::into_inner).put(name, token.said);
+                        return Ok(subject);
+                    }
                     Err(refusal) => refused = Some(refusal),
                 }
             }
         }
         Err(refused.unwrap_or_else(|| {
             let issuers = allowed().flat_map(|known| known.provider.issuers.iter().map(String::as_str));
-            unknown_issuer(&token.issuer, &listed(issuers))
+            unknown_issuer(&token.said.issuer, &listed(issuers))
         }))
     }
 }
@@ -147,35 +162,42 @@ impl Known {
         &self,
         source: &Arc<Source>,
         token: &Unverified<'_>,
+        name: &TokenName,
         audiences: &[String],
         clock: &dyn Clock,
     ) -> Result<Subject, Refusal> {
-        if !self.algorithms.contains(&token.algorithm) {
+        let said = &*token.said;
+        if !self.algorithms.contains(&said.algorithm) {
             return Err(Refusal::new(
                 refusal::ALGORITHM,
                 format!(
                     "alg is {:?}; identity provider {} has {}",
-                    token.algorithm,
+                    said.algorithm,
                     self.provider.name,
                     listed(self.provider.algorithms.iter().map(String::as_str))
                 ),
                 "add the algorithm to algorithms of the identity provider, if its tokens are signed so",
             ));
         }
-        let keys = source.keys_with(&token.key_id).await?;
-        if !keys.verify(&token.key_id, token.algorithm, token.message, token.signature) {
+        let keys = source.keys_with(&said.key_id).await?;
+        if !keys.verify(token, name) {
             return Err(Refusal::new(
                 refusal::SIGNATURE,
                 format!(
                     "the signature is not by key {} of identity provider {}",
-                    quoted(&token.key_id),
+                    quoted(&said.key_id),
                     self.provider.name
                 ),
                 "send the token as the provider issued it",
             ));
         }
-        claims::subject(&token.issuer, &token.claims, &self.provider, audiences, clock.now())
+        claims::subject(&said.issuer, &said.claims, &self.provider, audiences, clock.now())
     }
+}
+
+/// Not met: a SHA-256 has 32 bytes.
+fn unnamed() -> Refusal {
+    Refusal::new(refusal::MALFORMED, "the bearer token cannot be digested", "send it again")
 }
 
 fn place(provider: &Provider, issuer: &str) -> Place {

@@ -1,5 +1,9 @@
 //! A JWT in compact form, taken apart and not yet believed (RFC 7515, 7519).
 
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
@@ -10,6 +14,15 @@ use super::refusal::{self, Refusal, quoted};
 
 /// A token whose form is sound. Nothing in it is true yet.
 pub(super) struct Unverified<'t> {
+    pub(super) said: Arc<Said>,
+    /// What is signed.
+    pub(super) message: &'t str,
+    /// The signature, still in base64url.
+    pub(super) signature: &'t str,
+}
+
+/// What a token says: depends on its text alone.
+pub(super) struct Said {
     /// What the header says signed it; an asymmetric algorithm.
     pub(super) algorithm: Algorithm,
     /// Which key the header says signed it.
@@ -18,10 +31,19 @@ pub(super) struct Unverified<'t> {
     pub(super) issuer: String,
     /// To be believed after the signature was checked.
     pub(super) claims: Map<String, Value>,
-    /// What is signed.
-    pub(super) message: &'t str,
-    /// The signature, still in base64url.
-    pub(super) signature: &'t str,
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Said(***)")
+    }
+}
+
+/// Names a token without being it: the SHA-256 of its text.
+pub(super) type TokenName = [u8; 32];
+
+pub(super) fn name(token: &str) -> Option<TokenName> {
+    digest(&SHA256, token.as_bytes()).as_ref().try_into().ok()
 }
 
 impl<'t> Unverified<'t> {
@@ -47,14 +69,19 @@ impl<'t> Unverified<'t> {
         let claims = part("payload", payload)?;
         let algorithm = algorithm(&header)?;
         check_header(&header)?;
-        Ok(Self {
+        let said = Said {
             algorithm,
             key_id: key_id(&header)?,
             issuer: text(&claims, "iss").ok_or_else(|| malformed("the claim iss is absent or no text"))?.to_owned(),
             claims,
-            message,
-            signature,
-        })
+        };
+        Ok(Self { said: Arc::new(said), message, signature })
+    }
+
+    /// The same for a token that was taken apart before.
+    pub(super) fn again(token: &'t str, said: Arc<Said>) -> Option<Self> {
+        let (message, signature) = token.rsplit_once('.')?;
+        Some(Self { said, message, signature })
     }
 }
 
