@@ -24,7 +24,7 @@ e2e: ## tests against a real API server and a real identity provider
 lint: ## formatting, clippy, generated files
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo run --locked -q -p xtask -- --check
+	cargo run --locked -q -p xtask -- generate --check
 
 fuzz: ## each fuzz target for SECONDS (default 60)
 	fuzz/run $(or $(SECONDS_EACH),60)
@@ -48,4 +48,4 @@ chart: cluster ## checks the chart, then installs, upgrades and removes it on th
 	tests/chart/cluster
 
 generate: ## writes the generated files
-	cargo run --locked -q -p xtask
+	cargo run --locked -q -p xtask -- generate
