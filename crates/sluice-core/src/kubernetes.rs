@@ -32,7 +32,8 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// `Kubectl-Command` header: which kubectl command this belongs to.
     pub kubectl_command: Option<String>,
-    /// Whether any `Impersonate-*` header is there.
+    /// Whether any header is there that would say who asks: `Impersonate-*`, or
+    /// `X-Remote-*` as a front proxy sends them.
     pub impersonates: bool,
     /// Whether it asks for an upgrade (exec, attach, port-forward, proxies).
     pub upgrades: bool,

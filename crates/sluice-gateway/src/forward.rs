@@ -2,6 +2,7 @@
 //! stays there (RFC 9110 section 7.6.1); all else passes as it is.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Uri, Version};
 use hyper::Response;
 use hyper::body::Incoming;
@@ -35,14 +36,18 @@ pub(crate) fn outgoing(
     head.headers.remove(INTENT_HEADER);
     // The body is here already, or is asked for by reading it.
     head.headers.remove(header::EXPECT);
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     match alpn {
         Alpn::Http1 => {
-            head.uri = path.parse::<Uri>()?;
-            head.headers.insert(header::HOST, HeaderValue::from_str(authority)?);
+            if head.uri.authority().is_some() || head.uri.path_and_query().is_none() {
+                head.uri = head.uri.path_and_query().map_or("/", |path| path.as_str()).parse::<Uri>()?;
+            }
+            if head.headers.get(header::HOST).is_none_or(|host| host.as_bytes() != authority.as_bytes()) {
+                head.headers.insert(header::HOST, HeaderValue::from_str(authority)?);
+            }
             head.version = Version::HTTP_11;
         }
         Alpn::Http2 => {
+            let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
             head.uri = Uri::builder().scheme("https").authority(authority).path_and_query(path).build()?;
             head.headers.remove(header::HOST);
             head.version = Version::HTTP_2;

@@ -4,11 +4,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluice_core::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections at one time; the next one waits in the kernel's queue.
 pub(crate) const MAX_CONNECTIONS: usize = 1024;
+/// Open files that as many connections take: two sockets each, and something for
+/// files, questions and providers.
+const DESCRIPTORS: u64 = 2 * MAX_CONNECTIONS as u64 + 512;
 /// Request bodies held whole, over all connections, in KiB; the next one waits
 /// [`BODY_WAIT`] for room, then gets 503.
 const MAX_BODIES_KIB: usize = 48 * 1024;
@@ -28,7 +32,10 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// Also sees to it that the process may open as many files as its connections
+    /// take.
     pub(crate) fn new() -> Self {
+        raise_descriptors();
         Self {
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             bodies: Arc::new(Semaphore::new(MAX_BODIES_KIB)),
@@ -57,6 +64,24 @@ impl Limits {
     pub(crate) async fn body(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let kib = u32::try_from(bytes.div_ceil(1024)).ok()?;
         tokio::time::timeout(BODY_WAIT, self.bodies.clone().acquire_many_owned(kib)).await.ok()?.ok()
+    }
+}
+
+/// Raises the soft limit of open files as far as the connections need it; what is
+/// beyond the hard limit is said, and then connections wait for descriptors.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= DESCRIPTORS);
+    if enough(limit.current) {
+        return;
+    }
+    let raised = if enough(limit.maximum) { Some(DESCRIPTORS) } else { limit.maximum };
+    let set = setrlimit(Resource::Nofile, Rlimit { current: raised, maximum: limit.maximum });
+    if set.is_err() || !enough(raised) {
+        tracing::warn!(
+            "{MAX_CONNECTIONS} connections need {DESCRIPTORS} open files, and the hard limit is {}: raise it (ulimit -Hn, LimitNOFILE)",
+            limit.maximum.unwrap_or(u64::MAX)
+        );
     }
 }
 
@@ -122,6 +147,18 @@ mod tests {
         clock.advance(Duration::from_secs(30));
         assert_eq!(bucket.take(2, &clock), Taken::Yes { missed: 1 });
         assert!(matches!(bucket.take(2, &clock), Taken::No { .. }));
+    }
+
+    #[test]
+    fn as_many_files_may_be_open_as_connections_take() {
+        let before = getrlimit(Resource::Nofile);
+        let low = Rlimit { current: Some(1_000), maximum: before.maximum };
+        setrlimit(Resource::Nofile, low).expect("a lower soft limit");
+        let _limits = Limits::new();
+        let after = getrlimit(Resource::Nofile);
+        assert_eq!(after.maximum, before.maximum);
+        let wanted = before.maximum.map_or(DESCRIPTORS, |hard| hard.min(DESCRIPTORS));
+        assert!(after.current.is_none_or(|soft| soft >= wanted), "{after:?}");
     }
 
     #[tokio::test]

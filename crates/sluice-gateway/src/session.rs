@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Response, header};
+use http::{Method, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use sluice_audit::failpoint;
@@ -79,7 +79,7 @@ pub(crate) struct Session {
 /// What is known of a request when it is refused.
 #[derive(Default)]
 struct Seen {
-    line: Option<String>,
+    asked: Option<(Method, Uri)>,
     request: Option<Request>,
     /// The part of the body that nobody read.
     unread: Option<Incoming>,
@@ -112,7 +112,7 @@ impl Session {
     async fn pass(&self, asked: Asked, seen: &mut Seen) -> Result<Response<Downward>, Refused> {
         let arrived = self.shared.clock.monotonic();
         let (head, body) = asked?.into_parts();
-        seen.line = Some(line(&head));
+        seen.asked = Some((head.method.clone(), head.uri.clone()));
         seen.expects = head.headers.contains_key(header::EXPECT);
         seen.unread = Some(body);
 
@@ -277,8 +277,15 @@ impl Session {
     ) -> Result<Response<Downward>, Refused> {
         let Permitted { permit, mut running, masks, limit } = permitted;
         let [Action::Kubernetes(request)] = command.actions.as_slice() else { return Err(self.no_target()) };
+        let mut body = body;
         if masks {
             kubernetes::accept::narrow(request, &mut head.headers);
+            if let OutgoingBody::Whole(whole) = &mut body
+                && let Some(guarded) = kubernetes::writeback::guarded(request, whole)
+            {
+                head.headers.insert(header::CONTENT_LENGTH, guarded.len().into());
+                *whole = guarded;
+            }
         }
         if command.subject.kind == SubjectKind::Workload && !head.headers.contains_key(header::AUTHORIZATION) {
             self.speak_for_workload(&mut head.headers);
@@ -306,7 +313,16 @@ impl Session {
         let upstream_id =
             head.headers.get("audit-id").and_then(|id| id.to_str().ok()).map(|id| id.chars().take(128).collect());
         running.answered(head.status, upstream_id);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            // Upgrades were denied before: what follows belongs to no request.
+            let why = "that switches to another protocol, which the request did not ask for".to_owned();
+            running.end(End::Failed(why.clone())).await?;
+            return Err(Refused::Cut { answered: head.status, why });
+        }
         forward::strip_hop_by_hop(&mut head.headers);
+        if masks {
+            kubernetes::accept::without_warnings(request, &mut head.headers);
+        }
         let reading =
             if masks { kubernetes::accept::reading(request, head.status, &head.headers) } else { Reading::Untouched };
         let masking = match reading {
@@ -349,6 +365,7 @@ impl Session {
     async fn refuse(&self, refused: Refused, seen: Seen) -> Response<Downward> {
         if !seen.recorded {
             let (message, fix) = refused.words();
+            let line = seen.asked.as_ref().map(|(method, uri)| line(method, uri));
             record::stranger(
                 &self.shared,
                 Stranger {
@@ -357,7 +374,7 @@ impl Session {
                     code: refused.code(),
                     message,
                     fix,
-                    request: seen.line.as_deref(),
+                    request: line.as_deref(),
                 },
             )
             .await;
@@ -426,10 +443,10 @@ fn stale(policy: &Policy) -> Reason {
 }
 
 /// Method and path, for the record of a refusal.
-fn line(head: &http::request::Parts) -> String {
+fn line(method: &Method, uri: &Uri) -> String {
     const LONGEST: usize = 2048;
-    let path = head.uri.path_and_query().map_or("", |path| path.as_str());
-    let mut line = format!("{} {path}", head.method);
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    let mut line = format!("{method} {path}");
     line.truncate(line.floor_char_boundary(LONGEST));
     line
 }

@@ -19,8 +19,8 @@ pub(crate) fn denial(command: &Command, request: &Request) -> Option<Reason> {
         return Some(reason(
             code::BUILTIN_IMPERSONATION,
             "no-impersonation",
-            "Impersonate-* headers are never forwarded: they would replace who was identified.",
-            "Remove --as and --as-group.",
+            "Impersonate-* and X-Remote-* headers are never forwarded: they would replace who was identified.",
+            "Remove --as and --as-group, and such headers.",
         ));
     }
     let resource = request.resource();

@@ -44,6 +44,29 @@ impl Body for Upward {
     }
 }
 
+/// A body, and what is kept as long as it is there.
+pub(crate) struct With<B, K> {
+    pub(crate) body: B,
+    pub(crate) _kept: K,
+}
+
+impl<B: Body + Unpin, K: Unpin> Body for With<B, K> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Body of a response on its way down.
 pub(crate) enum Downward {
     /// All there, data then trailers; `told`: its length is no secret.

@@ -14,9 +14,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
-use super::body::Downward;
+use super::body::{Downward, With};
 use super::head::{Authorities, MAX_FIELDS, MAX_HEAD_BYTES, Unreadable};
-use super::strict::{Refusal, SENTINEL_PATH, Strict};
+use super::strict::{Refusal, SENTINEL_PATH, Strict, UnderWay};
 
 /// Streams of one HTTP/2 connection at one time.
 pub(crate) const MAX_STREAMS: u32 = 64;
@@ -37,15 +37,17 @@ pub(crate) async fn http1<T, S, F>(
     F: Future<Output = Response<Downward>> + Send,
 {
     let refusal = Refusal::default();
-    let strict = Strict::new(stream, authorities, refusal.clone());
+    let under_way = UnderWay::default();
+    let strict = Strict::new(stream, authorities, refusal.clone(), under_way.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let asked = match refusal.get() {
             Some(refused) if request.uri().path() == SENTINEL_PATH => Err(refused),
             _ => Ok(request),
         };
+        let one = under_way.one();
         let answer = service(asked);
         // The library wants a future that can be moved.
-        Box::pin(async move { Ok::<_, Infallible>(answer.await) })
+        Box::pin(async move { Ok::<_, Infallible>(answer.await.map(|body| With { body, _kept: one })) })
     });
     let mut connection = hyper::server::conn::http1::Builder::new()
         .header_read_timeout(None)

@@ -14,6 +14,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub(crate) const SENTINEL_PATH: &str = "/.sluice/unreadable";
 const SENTINEL: &[u8] = b"GET /.sluice/unreadable HTTP/1.1\r\nhost: sluice\r\nconnection: close\r\n\r\n";
 /// How long a begun head may take to arrive.
 const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a connection may stay without a request.
+const IDLE_TIME: Duration = Duration::from_secs(300);
 const MAX_TRAILER_BYTES: usize = 8 * 1024;
 /// Sixteen hexadecimal digits and CR LF.
 const MAX_CHUNK_LINE: usize = 18;
@@ -49,6 +52,32 @@ impl Refusal {
     }
 }
 
+/// How many requests of a connection are not answered to their end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    /// One more, until what is returned goes.
+    pub(crate) fn one(&self) -> OneUnderWay {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        OneUnderWay(self.clone())
+    }
+
+    fn is_none(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+}
+
+/// A request that is not answered to its end.
+#[derive(Debug)]
+pub(crate) struct OneUnderWay(UnderWay);
+
+impl Drop for OneUnderWay {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// The reader; writes go straight through.
 pub(crate) struct Strict<T> {
     inner: T,
@@ -60,6 +89,13 @@ pub(crate) struct Strict<T> {
     /// How many bytes at the front of `buffer` may be handed on.
     cleared: usize,
     deadline: Option<Pin<Box<Sleep>>>,
+    under_way: UnderWay,
+    /// Since when there is no request.
+    idle_since: Option<Instant>,
+    /// Made once, and set forward only when it rings: requests are frequent, and
+    /// rarely is one the last.
+    idle: Option<Pin<Box<Sleep>>>,
+    idle_time: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,8 +132,20 @@ enum Step {
 
 impl<T> Strict<T> {
     /// Watches over `inner`.
-    pub(crate) fn new(inner: T, authorities: Arc<Authorities>, refusal: Refusal) -> Self {
-        Self { inner, authorities, refusal, state: NEXT_HEAD, buffer: BytesMut::new(), cleared: 0, deadline: None }
+    pub(crate) fn new(inner: T, authorities: Arc<Authorities>, refusal: Refusal, under_way: UnderWay) -> Self {
+        Self {
+            inner,
+            authorities,
+            refusal,
+            state: NEXT_HEAD,
+            buffer: BytesMut::new(),
+            cleared: 0,
+            deadline: None,
+            under_way,
+            idle_since: None,
+            idle: None,
+            idle_time: IDLE_TIME,
+        }
     }
 
     /// The connection beneath, to be closed.
@@ -179,6 +227,7 @@ impl<T> Strict<T> {
     fn clear(&mut self, bytes: usize, next: State) -> Step {
         self.cleared = bytes;
         self.deadline = None;
+        self.idle_since = None;
         self.to(next)
     }
 
@@ -208,6 +257,23 @@ impl<T> Strict<T> {
             self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_TIME)));
         deadline.as_mut().poll(cx)
     }
+
+    /// Ready when the connection has been without a request for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !matches!(self.state, State::Head { .. }) || !self.buffer.is_empty() || !self.under_way.is_none() {
+            self.idle_since = None;
+            return Poll::Pending;
+        }
+        let until = *self.idle_since.get_or_insert_with(Instant::now) + self.idle_time;
+        let alarm = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        while alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= until {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(until);
+        }
+        Poll::Pending
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
@@ -235,6 +301,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
                     io::ErrorKind::TimedOut,
                     "a request head did not arrive in time",
                 )));
+            }
+            if this.poll_idle(cx).is_ready() {
+                this.state = State::Ended;
+                continue;
             }
             if ready!(read_more(Pin::new(&mut this.inner), cx, &mut this.buffer))? == 0 {
                 this.state = State::Ended;

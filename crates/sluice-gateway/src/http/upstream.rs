@@ -98,13 +98,18 @@ impl<D: Dial> Upstream<D> {
             }
         };
         let request = |head| Request::from_parts(head, Upward::Whole(Full::new(whole.clone())));
-        match self.try_send(request(head.clone()), false).await {
+        // What never left comes back; only HTTP/2 says of more that it was not looked at.
+        let kept = (repeatable || self.alpn == Alpn::Http2).then(|| head.clone());
+        match self.try_send(request(head), false).await {
             Ok(response) => Ok(response),
             Err(failed) if failed.dialled => Err(failed.error),
-            Err(failed) if failed.back.is_some() || failed.unprocessed || repeatable => {
-                self.try_send(request(head), true).await.map_err(|failed| failed.error)
+            Err(Failed { back: Some(request), .. }) => {
+                self.try_send(*request, true).await.map_err(|failed| failed.error)
             }
-            Err(failed) => Err(failed.error),
+            Err(failed) => match kept.filter(|_| failed.unprocessed || repeatable) {
+                Some(head) => self.try_send(request(head), true).await.map_err(|failed| failed.error),
+                None => Err(failed.error),
+            },
         }
     }
 

@@ -42,8 +42,8 @@ pub fn reading(request: &Request, status: StatusCode, headers: &HeaderMap) -> Re
     if bodyless || empty {
         return Reading::Untouched;
     }
-    if request.verb == "patch" && quotes(status) {
-        return Reading::Withheld("its words about a refused patch can quote the whole Secret".to_owned());
+    if admitted(request) && quotes(status) {
+        return Reading::Withheld(format!("its words about a refused {} can quote the whole Secret", request.verb));
     }
     if status == StatusCode::PARTIAL_CONTENT {
         return Reading::Withheld("it is a part of a document".to_owned());
@@ -58,10 +58,27 @@ pub fn reading(request: &Request, status: StatusCode, headers: &HeaderMap) -> Re
     }
 }
 
-/// Whether the message of such an answer to a patch may hold the patched
-/// object: where it cannot be decoded, the API server says so with all of it.
+/// Takes out what an answer that is to be masked says beside its body: who admits
+/// a write sees the whole Secret, and what it warns of is its own text.
+pub fn without_warnings(request: &Request, headers: &mut HeaderMap) {
+    if carries_secrets(request) && admitted(request) {
+        headers.remove(header::WARNING);
+    }
+}
+
+/// Whether webhooks and admission policies see more of a Secret than what was
+/// sent.
+fn admitted(request: &Request) -> bool {
+    matches!(request.verb.as_str(), "update" | "patch" | "delete" | "deletecollection")
+}
+
+/// Whether the message of such an answer may hold the object: where a patched one
+/// cannot be decoded, the API server says so with all of it; and webhooks and
+/// admission policies refuse in words of their own, with 400, 403 or 422 where
+/// they say no other code.
 fn quotes(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) || status.is_server_error()
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY)
+        || status.is_server_error()
 }
 
 /// The clauses that ask for JSON, `as=Table` and the like kept; wildcards
@@ -181,9 +198,10 @@ mod tests {
         }
     }
 
-    /// "patch: Invalid value: " and then the whole Secret, as text in a Status.
+    /// "patch: Invalid value: " and then the whole Secret, as text in a Status;
+    /// "admission webhook denied the request: " and then anything.
     #[test]
-    fn words_about_a_refused_patch_are_withheld() {
+    fn words_about_a_refused_write_are_withheld() {
         let mut json = HeaderMap::new();
         json.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut merge = HeaderMap::new();
@@ -191,11 +209,12 @@ mod tests {
         let uri = Uri::from_static("/api/v1/namespaces/a/secrets/b");
         let patch = super::super::attributes(&Method::PATCH, &uri, &merge).unwrap();
         let get = request(Method::GET, "/api/v1/namespaces/a/secrets/b");
+        let delete = request(Method::DELETE, "/api/v1/namespaces/a/secrets/b");
         for (code, withheld) in [
             (200, false),
             (400, true),
             (401, false),
-            (403, false),
+            (403, true),
             (404, false),
             (409, false),
             (422, true),
@@ -203,8 +222,25 @@ mod tests {
             (500, true),
         ] {
             let status = StatusCode::from_u16(code).unwrap();
-            assert_eq!(matches!(reading(&patch, status, &json), Reading::Withheld(_)), withheld, "{code}");
+            for write in [&patch, &delete] {
+                assert_eq!(matches!(reading(write, status, &json), Reading::Withheld(_)), withheld, "{code}");
+            }
             assert_eq!(reading(&get, status, &json), Reading::Masked, "{code}");
+        }
+    }
+
+    #[test]
+    fn warnings_about_a_secret_are_taken_out() {
+        for (method, uri, kept) in [
+            (Method::DELETE, "/api/v1/namespaces/a/secrets/b", false),
+            (Method::PUT, "/api/v1/namespaces/a/secrets/b", false),
+            (Method::GET, "/api/v1/namespaces/a/secrets/b", true),
+            (Method::DELETE, "/api/v1/namespaces/a/pods/b", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(header::WARNING, HeaderValue::from_static("299 - \"data.password is hunter2\""));
+            without_warnings(&request(method.clone(), uri), &mut headers);
+            assert_eq!(headers.contains_key(header::WARNING), kept, "{method} {uri}");
         }
     }
 

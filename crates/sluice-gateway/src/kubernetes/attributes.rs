@@ -48,7 +48,7 @@ pub fn attributes(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Req
         field_manager: query.one("fieldManager")?.map(str::to_owned),
         user_agent: text_header(headers, header::USER_AGENT.as_str()),
         kubectl_command: text_header(headers, "kubectl-command"),
-        impersonates: headers.keys().any(|name| name.as_str().starts_with("impersonate-")),
+        impersonates: headers.keys().any(|name| names_a_user(name.as_str())),
         upgrades,
         patch: None,
         object: Fact::Known(None),
@@ -214,6 +214,14 @@ fn ignores_dry_run(resource: &Resource) -> bool {
     resource.group.is_empty()
         && resource.resource == "serviceaccounts"
         && resource.subresource.as_deref() == Some("token")
+}
+
+/// Impersonation, and what an API server believes from a front proxy
+/// (`--requestheader-username-headers` and the like, by their usual names).
+fn names_a_user(header: &str) -> bool {
+    header.starts_with("impersonate-")
+        || matches!(header, "x-remote-user" | "x-remote-uid" | "x-remote-group")
+        || header.starts_with("x-remote-extra-")
 }
 
 /// Either header is enough: peers differ in which one they look at.

@@ -1,6 +1,7 @@
 //! Masked values must not be written back, and writes must not tell what was
 //! masked.
 
+use bytes::Bytes;
 use serde_json::Value;
 use sluice_core::kubernetes::{Patch, Request};
 use sluice_mask::{PACKED_BUDGET, contains_marker, packed_marker};
@@ -57,6 +58,13 @@ fn secret_patch(request: &Request, check: fn(&Value) -> Result<(), Box<Reason>>)
     match request.object.known() {
         Some(Some(patch)) => {
             check(patch)?;
+            if sets_values(patch) && sets_immutable(patch) {
+                return Err(deny(
+                    MASK_PROBE,
+                    "together with immutable, the answer to the patch would say whether a value is the one that is there",
+                    "Patch the values first, then immutable.",
+                ));
+            }
             if request.dry_run && sets_values(patch) {
                 return Err(deny(
                     MASK_PROBE,
@@ -69,6 +77,43 @@ fn secret_patch(request: &Request, check: fn(&Value) -> Result<(), Box<Reason>>)
         // The API server refuses a patch without a body by itself.
         Some(None) => Ok(()),
         None => Err(whole("the patch of the Secret could not be read")),
+    }
+}
+
+/// The body to send in place of one that [`check`] let pass where masks apply, if
+/// it must be another.
+///
+/// A Secret that is `immutable` refuses a patch with another value and takes one
+/// with the same: who may patch it could guess without end. So a patch of values
+/// also takes `immutable` away, which the API server refuses for such a Secret
+/// whatever the values, and which changes nothing in any other.
+pub fn guarded(request: &Request, body: &[u8]) -> Option<Bytes> {
+    let patch = request.object.known().and_then(Option::as_ref)?;
+    if request.verb != "patch" || !carries_secrets(request) || !sets_values(patch) {
+        return None;
+    }
+    let (bracket, first): (u8, &[u8]) = match request.patch? {
+        Patch::Merge | Patch::Strategic => (b'{', br#""immutable":null,"#),
+        Patch::Json => (b'[', br#"{"op":"add","path":"/immutable","value":null},"#),
+        Patch::Apply => return None,
+    };
+    // There is a member, or an operation, that sets a value: the comma is right.
+    let at = body.iter().position(|byte| *byte == bracket)? + 1;
+    let (before, after) = body.split_at(at);
+    Some([before, first, after].concat().into())
+}
+
+/// Whether a patch of any kind says something of `immutable`.
+fn sets_immutable(patch: &Value) -> bool {
+    match patch {
+        Value::Object(members) => members.keys().any(|key| key.eq_ignore_ascii_case("immutable")),
+        Value::Array(operations) => operations.iter().any(|operation| {
+            ["path", "from"].iter().filter_map(|key| operation.get(key)?.as_str()).any(|pointer| {
+                let pointer = pointer.replace("~1", "/").replace("~0", "~");
+                pointer.trim_start_matches('/').eq_ignore_ascii_case("immutable")
+            })
+        }),
+        _ => false,
     }
 }
 

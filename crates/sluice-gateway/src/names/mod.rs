@@ -150,6 +150,7 @@ impl Names {
                 None => return,
             }
         };
+        let from = SocketAddr::new(unmapped(from.ip()), from.port());
         (self.on_refused)(RefusedName { name, from, unreported });
     }
 }

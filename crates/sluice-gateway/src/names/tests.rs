@@ -130,6 +130,14 @@ fn everything_but_addresses_is_empty() {
 }
 
 #[test]
+fn a_refused_peer_is_shown_as_what_it_is() {
+    let bench = Bench::new(&["api.example"], &[]);
+    let packet = question("other.example.", RecordType::A).to_vec().unwrap();
+    bench.names.respond(&packet, "[::ffff:127.0.0.1]:5353".parse().unwrap()).unwrap();
+    assert_eq!(bench.refused.lock().unwrap()[0].from.to_string(), "127.0.0.1:5353");
+}
+
+#[test]
 fn a_name_that_policy_does_not_have_does_not_exist() {
     let bench = Bench::new(&["api.example"], &["*.pypi.example"]);
     let names = [

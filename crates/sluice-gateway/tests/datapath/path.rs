@@ -171,3 +171,31 @@ async fn a_server_that_is_away_is_named() {
     let leaves = away.leaves().await;
     assert!(of_kind(&leaves, "outcome").iter().any(|leaf| leaf["body"]["outcome"] == "failed"));
 }
+
+/// Nobody asked for another protocol: what would follow belongs to no request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_switches_protocols_unasked_is_not_followed() {
+    let world = World::over(&[b"http/1.1"], |policy| policy).await;
+    let mut client = world.connect(&[b"http/1.1"]).await;
+    client.write_all(world.request("GET", "/api/v1/namespaces/dev/switches", "").as_bytes()).await.expect("write");
+    let answer = read_until(&mut client, "\"code\":502").await;
+    assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("another protocol"), "{answer}");
+    client.write_all(world.request("GET", "/api/v1/namespaces/dev/pods", "").as_bytes()).await.expect("write");
+    read_until(&mut client, "PodList").await;
+    drop(client);
+    let leaves = world.leaves().await;
+    assert_eq!(of_kind(&leaves, "outcome")[0]["body"]["outcome"], "failed");
+    assert_eq!(of_kind(&leaves, "outcome")[0]["body"]["status"], 101);
+}
+
+/// What is guessed about an immutable Secret is refused, right or wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_of_values_takes_immutable_away() {
+    let world = World::new().await;
+    let body = r#"{"data":{"password":"aHVudGVyMg=="}}"#;
+    let head = format!("Content-Type: application/merge-patch+json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let answer = world.ask("PATCH", "/api/v1/namespaces/dev/secrets/db", &head).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let seen = world.server.requests().remove(0);
+    assert_eq!(seen.body, r#"{"immutable":null,"data":{"password":"aHVudGVyMg=="}}"#);
+}

@@ -378,7 +378,11 @@ impl Server {
             path if path.contains("/large") => Full::new(Bytes::from(vec![b'x'; 300_000])).boxed(),
             _ => json_body(&json!({"kind": "PodList", "apiVersion": "v1", "items": []})),
         };
-        let response = hyper::Response::builder().header("content-type", "application/json").header("audit-id", "abc");
+        let status = if path.contains("/switches") { 101 } else { 200 };
+        let response = hyper::Response::builder()
+            .status(status)
+            .header("content-type", "application/json")
+            .header("audit-id", "abc");
         Ok(response.body(body).expect("response"))
     }
 

@@ -1,7 +1,7 @@
 use std::io::Cursor;
 
 use proptest::prelude::*;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
@@ -31,7 +31,8 @@ fn run(bytes: &[u8], sizes: Vec<usize>) -> (Vec<u8>, io::Result<()>, Option<u16>
     runtime.block_on(async {
         let refusal = Refusal::default();
         let pieces = Pieces { bytes: Cursor::new(bytes.to_vec()), sizes, turn: 0 };
-        let mut strict = Strict::new(pieces, Arc::new(Authorities::new("api.example", 443)), refusal.clone());
+        let mut strict =
+            Strict::new(pieces, Arc::new(Authorities::new("api.example", 443)), refusal.clone(), UnderWay::default());
         let mut out = Vec::new();
         // After a refusal there is no end.
         let end = loop {
@@ -100,6 +101,28 @@ fn bad_chunk_framing_ends_the_stream() {
         let (_, end, _) = run(bytes.as_bytes(), vec![4096]);
         assert_eq!(end.expect_err(body).kind(), io::ErrorKind::InvalidData);
     }
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_ends() {
+    let (mut client, server) = tokio::io::duplex(64 * 1024);
+    let under_way = UnderWay::default();
+    let authorities = Arc::new(Authorities::new("api.example", 443));
+    let mut strict = Strict::new(server, authorities, Refusal::default(), under_way.clone());
+    strict.idle_time = Duration::from_millis(50);
+    // An answer that takes its time is no idle connection.
+    let request = format!("GET /a HTTP/1.1\r\n{HOST}\r\n");
+    let one = under_way.one();
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.write_all(request.as_bytes()).await.expect("write");
+    };
+    let mut out = vec![0; request.len()];
+    let (_, read) = tokio::join!(late, strict.read_exact(&mut out));
+    read.expect("the late request");
+    assert_eq!(out, request.as_bytes());
+    drop(one);
+    assert_eq!(strict.read(&mut out).await.expect("an end"), 0);
 }
 
 proptest! {

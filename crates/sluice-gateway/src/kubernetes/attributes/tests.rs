@@ -177,7 +177,15 @@ fn headers_become_facts() {
     assert!(request.object.known().is_none());
     assert_eq!(request.path, "/apis/apps/v1/namespaces/a/deployments/b?fieldManager=kubectl&force=true");
 
-    for name in ["impersonate-group", "impersonate-uid", "impersonate-extra-scopes"] {
+    for name in [
+        "impersonate-group",
+        "impersonate-uid",
+        "impersonate-extra-scopes",
+        "x-remote-user",
+        "x-remote-uid",
+        "x-remote-group",
+        "x-remote-extra-scopes",
+    ] {
         assert!(read("GET /api/v1/pods", &[(name, "x")]).unwrap().impersonates);
     }
     for kind in ["application/json-patch+json", "application/json-patch+json; charset=utf-8"] {

@@ -1,7 +1,7 @@
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use sluice_mask::Marker;
 
-use super::check;
+use super::{check, guarded};
 use crate::kubernetes::{attributes, body};
 
 /// The code of the denial, or empty.
@@ -157,4 +157,49 @@ fn a_guess_at_a_masked_value_is_not_tried_dry() {
     }
     assert_eq!(verdict(dry, MERGE, r#"{"metadata":{"labels":{"a":"b"}}}"#, true), "");
     assert_eq!(verdict(dry, PATCH, r#"[{"op":"add","path":"/metadata/labels/a","value":"b"}]"#, true), "");
+}
+
+/// The body that is sent, where it is another than the given one.
+fn sent(kind: &'static str, body: &str) -> Option<String> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let uri = Uri::from_static("/api/v1/namespaces/a/secrets/b");
+    let mut request = attributes(&Method::PATCH, &uri, &headers).unwrap();
+    body::decode(&mut request, &headers, body.as_bytes()).unwrap();
+    check(&request, body.as_bytes(), true).unwrap();
+    guarded(&request, body.as_bytes()).map(|body| String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// An immutable Secret would answer 200 to its own value and 422 to any other.
+#[test]
+fn an_immutable_secret_does_not_tell_a_right_guess() {
+    for (kind, body, expected) in [
+        (MERGE, r#" {"stringData":{"k":"guess"}}"#, r#" {"immutable":null,"stringData":{"k":"guess"}}"#),
+        (STRATEGIC, r#"{"data":{"k":"Zw=="}}"#, r#"{"immutable":null,"data":{"k":"Zw=="}}"#),
+        (
+            PATCH,
+            r#"[{"op":"replace","path":"/data/k","value":"Zw=="}]"#,
+            r#"[{"op":"add","path":"/immutable","value":null},{"op":"replace","path":"/data/k","value":"Zw=="}]"#,
+        ),
+    ] {
+        let guarded = sent(kind, body).unwrap();
+        assert_eq!(guarded, expected);
+        serde_json::from_str::<serde_json::Value>(&guarded).unwrap();
+    }
+    for (kind, body) in [
+        (MERGE, r#"{"metadata":{"labels":{"a":"b"}}}"#),
+        (MERGE, r#"{"immutable":true}"#),
+        (PATCH, r#"[{"op":"add","path":"/immutable","value":true}]"#),
+    ] {
+        assert_eq!(sent(kind, body), None, "{body}");
+    }
+    for (kind, body) in [
+        (MERGE, r#"{"immutable":true,"data":{"k":"Zw=="}}"#),
+        (STRATEGIC, r#"{"Immutable":true,"stringData":{"k":"g"}}"#),
+        (PATCH, r#"[{"op":"add","path":"/data/k","value":"Zw=="},{"op":"add","path":"/immutable","value":true}]"#),
+        (PATCH, r#"[{"op":"add","path":"/data/k","value":"Zw=="},{"op":"copy","path":"/immutable","from":"/x"}]"#),
+    ] {
+        assert_eq!(verdict(ONE, kind, body, true), "MaskProbe", "{body}");
+        assert_eq!(verdict(ONE, kind, body, false), "", "{body}");
+    }
 }
