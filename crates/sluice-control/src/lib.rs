@@ -19,6 +19,8 @@ pub mod health;
 pub mod leader;
 mod metrics;
 pub mod options;
+mod owner;
+mod records;
 pub mod run;
 pub mod server;
 mod shutdown;
@@ -29,6 +31,7 @@ pub mod wire;
 pub mod world;
 
 pub use metrics::Metrics;
+pub use owner::Owner;
 pub use shutdown::Shutdown;
 
 /// Name under which the control plane writes.

@@ -22,6 +22,8 @@ pub struct Metrics {
     streams: Gauge,
     /// 1 while this replica leads.
     pub leader: Gauge,
+    /// 1 while own records do not reach the collector.
+    pub(crate) shipping_failing: Gauge,
     policies: Family<Policies, Gauge>,
 }
 
@@ -50,11 +52,12 @@ impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("sluice_control");
-        let (admissions, enrolments, refusals, reports, streams, leader, policies) = (
+        let (admissions, enrolments, refusals, reports, streams, leader, shipping_failing, policies) = (
             Family::<Admission, Counter>::default(),
             Counter::default(),
             Family::<Refused, Counter>::default(),
             Family::<Reported, Counter>::default(),
+            Gauge::default(),
             Gauge::default(),
             Gauge::default(),
             Family::<Policies, Gauge>::default(),
@@ -65,8 +68,13 @@ impl Metrics {
         registry.register("reports", "Reports of sidecars", reports.clone());
         registry.register("config_streams", "Sidecars that are connected", streams.clone());
         registry.register("leader", "1 while this replica leads", leader.clone());
+        registry.register(
+            "shipping_failing",
+            "1 while own records do not reach the collector",
+            shipping_failing.clone(),
+        );
         registry.register("documents", "Policies, guard rails and providers", policies.clone());
-        Self { registry, admissions, enrolments, refusals, reports, streams, leader, policies }
+        Self { registry, admissions, enrolments, refusals, reports, streams, leader, shipping_failing, policies }
     }
 
     /// In the text format of OpenMetrics.

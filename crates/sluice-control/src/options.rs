@@ -5,11 +5,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, ValueEnum};
+use sluice_link::Endpoint;
 
 use crate::certificates::Lifetimes;
 
 /// Injects gateways, delivers policy to them, says what became of it.
+///
+/// Runs in the cluster, several times: each replica answers the API server and
+/// the sidecars; one of them, the leader, writes certificates and statuses.
+/// Outside a pod it takes KUBECONFIG. RUST_LOG sets what is logged.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "sluice-control", version)]
 pub struct Options {
@@ -56,6 +62,15 @@ pub struct Options {
     /// Service, and service account, of the collector.
     #[arg(long, default_value = "sluice-collector", value_name = "NAME")]
     pub collector: String,
+
+    /// Name of both webhook configurations, whose `caBundle` is written.
+    #[arg(long, default_value = sluice_k8s::webhooks::CONFIGURATION, value_name = "NAME")]
+    pub webhooks: String,
+
+    /// Where the control plane's own records go: its URL, or `none` to keep
+    /// them on the pod. Without it: the Service of the collector, port 8445.
+    #[arg(long, env = "SLUICE_COLLECTOR_URL", value_name = "URL")]
+    pub collector_url: Option<String>,
 
     /// Another DNS name of the own certificates; may be given several times.
     #[arg(long, value_name = "NAME")]
@@ -135,12 +150,62 @@ impl Options {
         service_names(&self.service, &self.namespace).into_iter().chain(self.dns_name.iter().cloned()).collect()
     }
 
+    /// Where own records go; `None`: they stay here.
+    ///
+    /// # Errors
+    /// When `--collector-url` is no URL.
+    pub fn collector_endpoint(&self) -> anyhow::Result<Option<Endpoint>> {
+        let url = match self.collector_url.as_deref() {
+            Some(NOWHERE) => return Ok(None),
+            Some(url) => url.to_owned(),
+            None => format!("https://{}.{}.svc:{INGEST_PORT}", self.collector, self.namespace),
+        };
+        url.parse().map(Some).context("--collector-url")
+    }
+
     /// DNS names under which the collector is reached.
     pub fn collector_names(&self) -> Vec<String> {
         service_names(&self.collector, &self.namespace)
     }
 }
 
+const INGEST_PORT: u16 = 8445;
+/// In place of a URL: nowhere.
+const NOWHERE: &str = "none";
+
 fn service_names(service: &str, namespace: &str) -> Vec<String> {
     ["", ".svc", ".svc.cluster.local"].map(|suffix| format!("{service}.{namespace}{suffix}")).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_or_refused() {
+        assert_eq!("90d".parse::<Life>().unwrap().0, Duration::from_secs(90 * 86_400));
+        assert_eq!("10s".parse::<Life>().unwrap().0, Duration::from_secs(10));
+        for text in ["", "d", "0h", "1", "-1h", "+1h", "1.5h", "1w", "1000000d", "１h", "h1", "1hé"] {
+            assert!(text.parse::<Life>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_leave_no_hole() {
+        let options = Options::parse_from(["sluice-control", "--name", "a"]);
+        options.lifetimes().checked().unwrap();
+        assert!(options.names().contains(&"sluice-control.sluice-system.svc".to_owned()));
+    }
+
+    #[test]
+    fn own_records_go_to_the_collector_of_the_namespace_unless_told_otherwise() {
+        let options = |more: &[&str]| Options::parse_from(["sluice-control", "--name", "a"].iter().chain(more));
+        let url = |more: &[&str]| options(more).collector_endpoint().unwrap().map(|endpoint| endpoint.to_string());
+        assert_eq!(url(&[]).as_deref(), Some("https://sluice-collector.sluice-system.svc:8445"));
+        assert_eq!(url(&["--namespace", "x"]).as_deref(), Some("https://sluice-collector.x.svc:8445"));
+        assert_eq!(url(&["--collector-url", "https://c:1"]).as_deref(), Some("https://c:1"));
+        assert_eq!(url(&["--collector-url", "none"]), None);
+        let said = format!("{:#}", options(&["--collector-url", "c:1"]).collector_endpoint().unwrap_err());
+        assert!(said.contains("--collector-url") && said.contains("https://HOST:PORT"), "{said}");
+    }
 }

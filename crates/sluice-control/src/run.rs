@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use kube::Client;
-use sluice_audit::{Trail, TrailOptions};
-use sluice_core::{Clock, SystemClock, Workload};
+use sluice_core::{Clock, SystemClock};
 use sluice_wire::Identity;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::certificates::{Authorities, Keeper, KeeperNames, keep};
 use crate::enrol::{Enroller, Enrolments};
@@ -20,6 +19,8 @@ use crate::health::Health;
 use crate::leader::{Candidate, elect};
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::owner::Owner;
+use crate::records::{Records, watch_shipping};
 use crate::server::{Clients, Credentials, serve, serve_plain};
 use crate::shutdown::Shutdown;
 use crate::status::{Writer, write_statuses};
@@ -39,32 +40,39 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let lifetimes = options.lifetimes().checked()?;
     let settings = read_settings(&options.settings)?;
-    let trail = open_trail(&options, clock.clone())?;
     let webhook_port = listen(options.webhook_listen, "--webhook-listen").await?;
     let wire_port = listen(options.wire_listen, "--wire-listen").await?;
     let health_port = listen(options.health_listen, "--health-listen").await?;
 
     let metrics = Arc::new(Metrics::new());
     let touched = Arc::new(Notify::new());
-    let filled = Arc::new(AtomicBool::new(false));
+    let announced = Arc::new(AtomicBool::new(false));
     let (leads, leader) = watch::channel(false);
     let (settings_in, settings_out) = watch::channel(Arc::new(settings));
     let (workload_in, workloads) = watch::channel(Arc::new(Authorities::default()));
     let (webhook_in, webhooks) = watch::channel(Arc::new(Authorities::default()));
     let (world_in, world) = watch::channel(Arc::new(World::default()));
     let (bundles_in, bundles) = watch::channel(BTreeMap::new());
+    let owner = Owner::find(&client, &options.namespace).await;
     let caches = Caches::start(&client, &options.namespace, &shutdown);
+    let filled = caches.fills();
 
     let identity = Identity::Control { trust_domain: options.trust_domain.clone() };
     let credentials =
         |identity, clients| Arc::new(Credentials::new(identity, options.names(), clients, lifetimes, clock.clone()));
     let wire_credentials = credentials(Some(identity), Clients::MayPresent);
     let webhook_credentials = credentials(None, Clients::Anonymous);
+    let records = Records::open(&options, clock.clone(), wire_credentials.shown())?;
+    let trail = &records.trail;
 
     // Parts that serve requests end first; the trail ends after them.
     let mut parts = JoinSet::new();
-    let candidate =
-        Candidate { namespace: options.namespace.clone(), name: options.name.clone(), clock: clock.clone() };
+    let candidate = Candidate {
+        namespace: options.namespace.clone(),
+        name: options.name.clone(),
+        clock: clock.clone(),
+        owner: owner.clone(),
+    };
     parts.spawn(elect(client.clone(), candidate, leads, shutdown.clone()));
     for (names, sender) in [(WORKLOADS, workload_in), (WEBHOOK, webhook_in)] {
         let keeper = Keeper {
@@ -73,6 +81,7 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
             lifetimes,
             clock: clock.clone(),
             leader: leader.clone(),
+            owner: owner.clone(),
         };
         parts.spawn(keep(client.clone(), keeper, sender, shutdown.clone()));
     }
@@ -85,19 +94,6 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
     {
         let (caches, touched, shutdown) = (caches.clone(), touched.clone(), shutdown.clone());
         parts.spawn(async move { caches.publish(bundles, world_in, touched, shutdown).await });
-    }
-    {
-        let (caches, filled) = (caches.clone(), filled.clone());
-        let shutdown = shutdown.clone();
-        parts.spawn(async move {
-            tokio::select! {
-                () = shutdown.requested() => {}
-                () = caches.filled() => {
-                    filled.store(true, Ordering::Release);
-                    info!("the caches are filled");
-                }
-            }
-        });
     }
     let writer = Writer {
         client: client.clone(),
@@ -112,14 +108,19 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
     let tidy = Tidy {
         client: client.clone(),
         namespace: options.namespace.clone(),
+        webhooks: options.webhooks.clone(),
         caches: caches.clone(),
         world: world.clone(),
         authorities: webhooks,
+        workloads: workloads.clone(),
         leader: leader.clone(),
         clock: clock.clone(),
+        owner: owner.clone(),
+        announced: announced.clone(),
     };
     parts.spawn(until(shutdown.clone(), tidy.run(shutdown.clone())));
     parts.spawn(count_leadership(metrics.clone(), leader, shutdown.clone()));
+    parts.spawn(watch_shipping(records.shipping(), metrics.clone(), shutdown.clone()));
 
     let webhook = Webhook {
         settings: settings_out,
@@ -129,7 +130,7 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
     };
     let wire = Wire {
         enroller: Arc::new(Enroller {
-            client: Enrolments::new(client, &options.namespace),
+            client: Enrolments::new(client, &options.namespace, owner),
             caches,
             authorities: workloads,
             lifetimes,
@@ -143,6 +144,7 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
     };
     let health = Health {
         filled,
+        announced,
         webhook: webhook_credentials.clone(),
         wire: wire_credentials.clone(),
         trail: trail.clone(),
@@ -169,7 +171,7 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
             anyhow::bail!("a part of the control plane ended by itself; the log says which");
         }
     }
-    trail.end().await.context("the trail could not be ended")?;
+    records.end().await?;
     info!("ended");
     Ok(())
 }
@@ -190,26 +192,6 @@ async fn count_leadership(metrics: Arc<Metrics>, mut leader: watch::Receiver<boo
             changed = leader.changed() => if changed.is_err() { return },
         }
     }
-}
-
-fn open_trail(options: &Options, clock: Arc<dyn Clock>) -> anyhow::Result<Trail> {
-    let workload = Workload {
-        namespace: options.namespace.clone(),
-        pod: options.name.clone(),
-        uid: options.uid.clone(),
-        service_account: options.service.clone(),
-        ..Workload::default()
-    };
-    let mut trail = TrailOptions::new(workload, "sluice-control", clock);
-    // Few and small leaves; the folder is an emptyDir.
-    trail.segment_bytes = 1 << 20;
-    trail.capacity_bytes = 64 << 20;
-    trail.heads_every = 1;
-    let (trail, recovery) = Trail::open(&options.trail, trail)?;
-    if recovery.crashed || !recovery.gaps.is_empty() {
-        warn!(?recovery, "the trail was not ended properly before");
-    }
-    Ok(trail)
 }
 
 async fn listen(at: std::net::SocketAddr, option: &str) -> anyhow::Result<TcpListener> {

@@ -1,90 +1,133 @@
-//! What the leader keeps right in the cluster: the webhooks' `caBundle`, and no
-//! enrolment of a pod that is gone.
+//! What the leader keeps right in the cluster: the webhooks' `caBundle`, the
+//! roots for everybody, and no enrolment of a pod that is gone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use sluice_core::Clock;
-use sluice_k8s::webhooks::CONFIGURATION;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::FIELD_MANAGER;
 use crate::certificates::Authorities;
 use crate::enrol::is_orphaned;
+use crate::owner::Owner;
 use crate::shutdown::Shutdown;
 use crate::world::{Caches, World};
 
 const PACE: Duration = Duration::from_secs(10);
+/// While the API server has not been told whom to believe.
+const EAGER: Duration = Duration::from_secs(1);
 /// Enrolments removed in one round.
 const MOST: usize = 100;
+/// ConfigMap with the roots of workloads, for whoever must believe the
+/// collector or the control plane and is no pod of ours.
+const ROOTS: &str = "sluice-roots";
+const ROOTS_KEY: &str = "ca.crt";
 
 /// What tidying works with.
 pub(crate) struct Tidy {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// Name of both webhook configurations.
+    pub(crate) webhooks: String,
     pub(crate) caches: Caches,
     pub(crate) world: watch::Receiver<Arc<World>>,
     /// Those whom the API server must believe.
     pub(crate) authorities: watch::Receiver<Arc<Authorities>>,
+    /// Those of the workloads.
+    pub(crate) workloads: watch::Receiver<Arc<Authorities>>,
     pub(crate) leader: watch::Receiver<bool>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) owner: Owner,
+    /// Set, for good, when every `caBundle` has been seen to be right.
+    pub(crate) announced: Arc<AtomicBool>,
 }
 
 impl Tidy {
-    /// Goes on until `shutdown`.
+    /// Goes on until `shutdown`. Followers only look.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
-        self.caches.filled().await;
+        if !self.caches.filled().await {
+            return;
+        }
         loop {
             let leads = *self.leader.borrow_and_update();
             let roots = self.authorities.borrow_and_update().roots_pem();
+            let workloads = self.workloads.borrow_and_update().roots_pem();
+            let announced = self.announced.load(Ordering::Acquire);
+            if !roots.is_empty() && (leads || !announced) {
+                match self.ca_bundles(&roots, leads).await {
+                    Ok(true) => self.announced.store(true, Ordering::Release),
+                    Ok(false) => {}
+                    Err(cause) => warn!(%cause, "the webhooks' caBundle cannot be read or written; trying again"),
+                }
+            }
             if leads {
-                if !roots.is_empty() {
-                    self.ca_bundles(&roots).await;
+                if !workloads.is_empty()
+                    && let Err(cause) = self.roots(&workloads).await
+                {
+                    warn!(config_map = ROOTS, %cause, "the roots cannot be published; trying again");
                 }
                 self.orphans().await;
             }
+            let pace = if self.announced.load(Ordering::Acquire) { PACE } else { EAGER };
             tokio::select! {
                 () = shutdown.requested() => return,
-                () = tokio::time::sleep(PACE) => {}
+                () = tokio::time::sleep(pace) => {}
                 changed = self.leader.changed() => if changed.is_err() { return },
                 changed = self.authorities.changed() => if changed.is_err() { return },
+                changed = self.workloads.changed() => if changed.is_err() { return },
             }
         }
     }
 
-    async fn ca_bundles(&self, roots: &str) {
+    /// Whether every `caBundle` is right; as the leader, makes it so. A
+    /// configuration that is not there needs none.
+    async fn ca_bundles(&self, roots: &str, write: bool) -> kube::Result<bool> {
         let mutating: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let validating: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
-        let result = async {
-            if let Some(present) = mutating.get_opt(CONFIGURATION).await? {
-                let hooks = present.webhooks.unwrap_or_default();
-                let present = hooks.iter().map(|one| (one.name.as_str(), one.client_config.ca_bundle.as_ref()));
-                if let Some(patch) = ca_patch(present, roots) {
-                    mutating.patch(CONFIGURATION, &written(), &Patch::Strategic(patch)).await?;
+        let mut right = true;
+        if let Some(present) = mutating.get_opt(&self.webhooks).await? {
+            let hooks = present.webhooks.unwrap_or_default();
+            let present = hooks.iter().map(|one| (one.name.as_str(), one.client_config.ca_bundle.as_ref()));
+            if let Some(patch) = ca_patch(present, roots) {
+                right &= write;
+                if write {
+                    mutating.patch(&self.webhooks, &written(), &Patch::Strategic(patch)).await?;
                     info!("caBundle of the injection webhooks written");
                 }
             }
-            if let Some(present) = validating.get_opt(CONFIGURATION).await? {
-                let hooks = present.webhooks.unwrap_or_default();
-                let present = hooks.iter().map(|one| (one.name.as_str(), one.client_config.ca_bundle.as_ref()));
-                if let Some(patch) = ca_patch(present, roots) {
-                    validating.patch(CONFIGURATION, &written(), &Patch::Strategic(patch)).await?;
+        }
+        if let Some(present) = validating.get_opt(&self.webhooks).await? {
+            let hooks = present.webhooks.unwrap_or_default();
+            let present = hooks.iter().map(|one| (one.name.as_str(), one.client_config.ca_bundle.as_ref()));
+            if let Some(patch) = ca_patch(present, roots) {
+                right &= write;
+                if write {
+                    validating.patch(&self.webhooks, &written(), &Patch::Strategic(patch)).await?;
                     info!("caBundle of the validation webhook written");
                 }
             }
-            Ok::<(), kube::Error>(())
-        };
-        if let Err(cause) = result.await {
-            warn!(%cause, "the webhooks' caBundle cannot be written; trying again");
         }
+        Ok(right)
+    }
+
+    async fn roots(&self, roots: &str) -> kube::Result<()> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let present = api.get_opt(ROOTS).await?;
+        let Some(body) = roots_patch(present.as_ref(), roots, &self.owner) else { return Ok(()) };
+        api.patch(ROOTS, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&body)).await?;
+        info!(config_map = ROOTS, "roots of the workloads published");
+        Ok(())
     }
 
     async fn orphans(&self) {
@@ -115,6 +158,25 @@ fn written() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
+/// What to apply, if anything, so that the ConfigMap holds these roots.
+fn roots_patch(present: Option<&ConfigMap>, roots: &str, owner: &Owner) -> Option<Value> {
+    let mut metadata = present.map(|map| map.metadata.clone()).unwrap_or_default();
+    let held = present.and_then(|map| map.data.as_ref()?.get(ROOTS_KEY));
+    if !owner.adopt(&mut metadata) && held.is_some_and(|held| held == roots) {
+        return None;
+    }
+    Some(json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": ROOTS,
+            "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER},
+            "ownerReferences": owner.reference().into_iter().collect::<Vec<_>>(),
+        },
+        "data": {ROOTS_KEY: roots},
+    }))
+}
+
 /// What to write, if anything: `caBundle` of each webhook, merged by its name,
 /// so that all else stays as the chart wrote it.
 fn ca_patch<'a>(
@@ -129,4 +191,37 @@ fn ca_patch<'a>(
     let hooks: Vec<Value> =
         present.map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": &bundle}})).collect();
     Some(json!({"webhooks": hooks}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_bundle_is_written_once() {
+        let right = ByteString(b"PEM".to_vec());
+        assert_eq!(ca_patch([("a", Some(&right))].into_iter(), "PEM"), None);
+        let patch = ca_patch([("a", Some(&right)), ("b", None)].into_iter(), "PEM").unwrap();
+        assert_eq!(
+            patch,
+            json!({"webhooks": [
+                {"name": "a", "clientConfig": {"caBundle": "UEVN"}},
+                {"name": "b", "clientConfig": {"caBundle": "UEVN"}},
+            ]})
+        );
+    }
+
+    #[test]
+    fn roots_are_published_once_and_put_right_when_changed() {
+        let owner = Owner::of("u");
+        let body = roots_patch(None, "PEM", &owner).expect("something to write");
+        assert_eq!(body["data"], json!({"ca.crt": "PEM"}));
+        assert_eq!(body["metadata"]["ownerReferences"][0]["uid"], json!("u"));
+        let written: ConfigMap = serde_json::from_value(body).expect("a ConfigMap");
+        assert_eq!(roots_patch(Some(&written), "PEM", &owner), None);
+        assert!(roots_patch(Some(&written), "PEM2", &owner).is_some(), "new roots");
+        assert!(roots_patch(Some(&written), "PEM", &Owner::of("u2")).is_some(), "a new owner");
+        let emptied = ConfigMap { data: None, ..written };
+        assert!(roots_patch(Some(&emptied), "PEM", &owner).is_some(), "somebody emptied it");
+    }
 }

@@ -178,3 +178,6 @@ async fn json<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, Refus
     let body = read_body(body, MAX_BODY_BYTES).await.map_err(|error| refuse(error.to_string()))?;
     serde_json::from_slice(&body).map_err(|error| refuse(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

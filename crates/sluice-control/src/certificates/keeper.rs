@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{Authorities, CertificateError, Lifetimes, from_secret, to_secret};
+use crate::owner::Owner;
 use crate::shutdown::Shutdown;
 
 /// What one set of authorities is called.
@@ -36,6 +37,8 @@ pub struct Keeper {
     pub clock: Arc<dyn Clock>,
     /// Whether this replica writes.
     pub leader: watch::Receiver<bool>,
+    /// Whose the Secret is.
+    pub owner: Owner,
 }
 
 /// Follows the Secret, and hands out what is in it; as the leader, makes and
@@ -99,11 +102,14 @@ fn hand_out(keeper: &Keeper, secret: Option<&Secret>, sender: &watch::Sender<Arc
 /// error: the watch brings what somebody else wrote.
 async fn renew(api: &Api<Secret>, keeper: &Keeper, secret: Option<&Secret>) -> anyhow::Result<Option<Secret>> {
     let authorities = secret.map_or_else(|| Ok::<_, CertificateError>(Authorities::default()), from_secret)?;
-    let Some(due) = authorities.due(keeper.names.authority, keeper.clock.now(), &keeper.lifetimes)? else {
+    let due = authorities.due(keeper.names.authority, keeper.clock.now(), &keeper.lifetimes)?;
+    let mut metadata = secret.map(|secret| secret.metadata.clone()).unwrap_or_default();
+    let adopted = keeper.owner.adopt(&mut metadata);
+    if due.is_none() && !adopted {
         return Ok(None);
-    };
-    let version = secret.and_then(|secret| secret.metadata.resource_version.clone());
-    let new = to_secret(&due, &keeper.namespace, keeper.names.secret, version);
+    }
+    let due = due.unwrap_or(authorities);
+    let new = to_secret(&due, &keeper.namespace, keeper.names.secret, metadata);
     let post = PostParams { field_manager: Some(crate::FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let written = match secret {
         None => api.create(&post, &new).await,
@@ -111,7 +117,7 @@ async fn renew(api: &Api<Secret>, keeper: &Keeper, secret: Option<&Secret>) -> a
     };
     match written {
         Ok(secret) => {
-            info!(secret = keeper.names.secret, authorities = due.members().len(), "authorities renewed");
+            info!(secret = keeper.names.secret, authorities = due.members().len(), "authorities written");
             Ok(Some(secret))
         }
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),

@@ -14,22 +14,24 @@ const KEY: &str = ".key";
 /// Before the second in which an authority was made.
 const AUTHORITY: &str = "authority-";
 
-/// The authorities as a Secret. `version`: the resource version that it
-/// replaces; `None`: it must not be there yet.
-pub fn to_secret(authorities: &Authorities, namespace: &str, name: &str, version: Option<String>) -> KubernetesSecret {
+/// The authorities as a Secret. `metadata`: of the one that it replaces, with
+/// its resource version; or none of it, where there must be none yet.
+pub fn to_secret(authorities: &Authorities, namespace: &str, name: &str, metadata: ObjectMeta) -> KubernetesSecret {
     let mut data = BTreeMap::from([(ROOTS.to_owned(), ByteString(authorities.roots_pem().into_bytes()))]);
     for authority in authorities.members() {
         let stem = format!("{AUTHORITY}{}", authority.created.as_second());
         data.insert(format!("{stem}{CERTIFICATE}"), ByteString(authority.pem.clone().into_bytes()));
         data.insert(format!("{stem}{KEY}"), ByteString(authority.key.expose().clone().into_bytes()));
     }
+    let mut labels = metadata.labels.clone().unwrap_or_default();
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), "sluice-control".to_owned());
     KubernetesSecret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(namespace.to_owned()),
-            resource_version: version,
-            labels: Some(BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "sluice-control".to_owned())])),
-            ..ObjectMeta::default()
+            labels: Some(labels),
+            managed_fields: None,
+            ..metadata
         },
         type_: Some("Opaque".to_owned()),
         data: Some(data),

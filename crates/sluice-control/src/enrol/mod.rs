@@ -25,6 +25,7 @@ pub use token::{Holder, holder};
 
 use crate::FIELD_MANAGER;
 use crate::certificates::{Authorities, Lifetimes, fingerprint, sign_csr};
+use crate::owner::Owner;
 use crate::world::Caches;
 
 /// Gives out certificates.
@@ -51,6 +52,7 @@ pub struct Enroller {
 pub struct Enrolments {
     client: Client,
     namespace: String,
+    owner: Owner,
 }
 
 impl std::fmt::Debug for Enrolments {
@@ -67,6 +69,8 @@ impl Enroller {
     pub async fn enrol(&self, token: &Secret<String>, request: &EnrolRequest) -> Result<EnrolResponse, Refusal> {
         let holder = self.client.review(token).await?;
         let key = fingerprint(&request.csr)?;
+        // Before the Lease is written: no certificate outlives it.
+        let now = self.clock.now();
         let (identity, names) = if format!("{}/{}", holder.namespace, holder.service_account) == self.collector.0 {
             (Identity::Collector { trust_domain: self.trust_domain.clone() }, self.collector.1.as_slice())
         } else {
@@ -82,15 +86,15 @@ impl Enroller {
             (identity, [].as_slice())
         };
         let authorities = self.authorities.borrow().clone();
-        let signed = sign_csr(&request.csr, &identity, names, &authorities, self.clock.now(), &self.lifetimes)?;
+        let signed = sign_csr(&request.csr, &identity, names, &authorities, now, &self.lifetimes)?;
         Ok(EnrolResponse { certificate: signed.certificate, roots: authorities.roots_pem(), expires: signed.expires })
     }
 }
 
 impl Enrolments {
-    /// Leases lie in `namespace`.
-    pub fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.to_owned() }
+    /// Leases lie in `namespace`, and are `owner`'s.
+    pub fn new(client: Client, namespace: &str, owner: Owner) -> Self {
+        Self { client, namespace: namespace.to_owned(), owner }
     }
 
     async fn review(&self, token: &Secret<String>) -> Result<Holder, Refusal> {
@@ -116,9 +120,13 @@ impl Enrolments {
             let written = match claim(present.as_ref(), holder, key, clock.now(), lifetimes.leaf)? {
                 Claim::Create(mut lease) => {
                     lease.metadata.namespace = Some(self.namespace.clone());
+                    self.owner.adopt(&mut lease.metadata);
                     api.create(&post, &lease).await
                 }
-                Claim::Renew(lease) => api.replace(&name, &post, &lease).await,
+                Claim::Renew(mut lease) => {
+                    self.owner.adopt(&mut lease.metadata);
+                    api.replace(&name, &post, &lease).await
+                }
             };
             match written {
                 Ok(_) => return Ok(()),
@@ -161,3 +169,6 @@ fn unavailable(what: &str, cause: &kube::Error) -> Refusal {
     warn!(%cause, "{what}");
     Refusal::new(Code::Unavailable, what, "try again in a moment; the control plane's log says why")
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::step::{Observed, Step, released, step};
 use crate::FIELD_MANAGER;
+use crate::owner::Owner;
 use crate::shutdown::Shutdown;
 
 const NAME: &str = "sluice-control";
@@ -30,6 +31,8 @@ pub struct Candidate {
     pub name: String,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Whose the Lease is.
+    pub owner: Owner,
 }
 
 /// Says through `leads` whether this replica leads; gives the Lease up at
@@ -76,14 +79,18 @@ async fn turn(api: &Api<Lease>, candidate: &Candidate, observed: &mut Option<Obs
     let post = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let written = match present {
         None => {
-            let metadata = ObjectMeta {
+            let mut metadata = ObjectMeta {
                 name: Some(NAME.to_owned()),
                 namespace: Some(candidate.namespace.clone()),
                 ..ObjectMeta::default()
             };
+            candidate.owner.adopt(&mut metadata);
             api.create(&post, &Lease { metadata, spec: Some(*spec) }).await
         }
-        Some(lease) => api.replace(NAME, &post, &Lease { spec: Some(*spec), ..lease }).await,
+        Some(mut lease) => {
+            candidate.owner.adopt(&mut lease.metadata);
+            api.replace(NAME, &post, &Lease { spec: Some(*spec), ..lease }).await
+        }
     };
     match written {
         Ok(_) => Ok(true),

@@ -65,3 +65,58 @@ pub fn released(spec: &LeaseSpec, now: Timestamp) -> LeaseSpec {
         ..spec.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(15);
+
+    fn at(seconds: i64) -> (Timestamp, Duration) {
+        (Timestamp::from_second(1_800_000_000 + seconds).unwrap(), Duration::from_secs(seconds as u64))
+    }
+
+    fn write(step: Step) -> LeaseSpec {
+        match step {
+            Step::Write(spec) => *spec,
+            Step::Follow => panic!("it follows"),
+        }
+    }
+
+    #[test]
+    fn the_first_leads_and_the_second_follows_until_the_first_is_silent() {
+        let (mut a, mut b) = (None, None);
+        let (now, mono) = at(0);
+        let lease = write(step(None, "a", now, mono, &mut a, LIFE));
+        assert_eq!(lease.lease_transitions, Some(0));
+        assert_eq!(step(Some(&lease), "b", now, mono, &mut b, LIFE), Step::Follow);
+        // Renewed: seen anew, so the clock starts again.
+        let (now, mono) = at(10);
+        let lease = write(step(Some(&lease), "a", now, mono, &mut a, LIFE));
+        assert_eq!(step(Some(&lease), "b", now, mono, &mut b, LIFE), Step::Follow);
+        let (now, mono) = at(24);
+        assert_eq!(step(Some(&lease), "b", now, mono, &mut b, LIFE), Step::Follow);
+        let (now, mono) = at(25);
+        let taken = write(step(Some(&lease), "b", now, mono, &mut b, LIFE));
+        assert_eq!(taken.holder_identity.as_deref(), Some("b"));
+        assert_eq!(taken.lease_transitions, Some(1));
+        assert_eq!(step(Some(&taken), "a", now, mono, &mut a, LIFE), Step::Follow);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_wrong_takes_nothing_away() {
+        let mut b = None;
+        let (_, mono) = at(0);
+        let (past, _) = at(-100_000);
+        let lease = write(step(None, "a", past, mono, &mut None, LIFE));
+        let (now, mono) = at(1);
+        assert_eq!(step(Some(&lease), "b", now, mono, &mut b, LIFE), Step::Follow);
+    }
+
+    #[test]
+    fn what_is_given_up_is_taken_at_once() {
+        let (now, mono) = at(0);
+        let lease = released(&write(step(None, "a", now, mono, &mut None, LIFE)), now);
+        assert_eq!(write(step(Some(&lease), "b", now, mono, &mut None, LIFE)).holder_identity.as_deref(), Some("b"));
+    }
+}

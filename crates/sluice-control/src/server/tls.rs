@@ -6,6 +6,7 @@ use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SingleCertAndKey;
 use sluice_core::Clock;
+use sluice_link::CredentialsWatch;
 use sluice_wire::Identity;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -37,6 +38,7 @@ pub struct Credentials {
     /// Time.
     pub clock: Arc<dyn Clock>,
     current: ArcSwapOption<ServerConfig>,
+    shown: watch::Sender<Option<Arc<sluice_link::Credentials>>>,
 }
 
 impl Credentials {
@@ -48,13 +50,27 @@ impl Credentials {
         lifetimes: Lifetimes,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { identity, names, clients, lifetimes, clock, current: ArcSwapOption::empty() }
+        Self {
+            identity,
+            names,
+            clients,
+            lifetimes,
+            clock,
+            current: ArcSwapOption::empty(),
+            shown: watch::Sender::default(),
+        }
     }
 
     /// The configuration for a connection that begins now; `None` before the
     /// first authority is known.
     pub fn current(&self) -> Option<Arc<ServerConfig>> {
         self.current.load_full()
+    }
+
+    /// The same key and certificate, for asking other processes of ours. Stays
+    /// `None` where the certificate speaks for nobody.
+    pub fn shown(&self) -> CredentialsWatch {
+        self.shown.subscribe()
     }
 
     /// Makes a new certificate when the authorities change and when half of the
@@ -89,6 +105,10 @@ impl Credentials {
         let now = self.clock.now();
         let leaf = own_leaf(self.identity.as_ref(), &self.names, authorities, now, &self.lifetimes)?;
         self.current.store(Some(Arc::new(tls_of(&leaf, authorities, self.clients)?)));
+        if self.identity.is_some() {
+            let roots = authorities.roots().cloned().collect();
+            self.shown.send_replace(Some(Arc::new(sluice_link::Credentials::new(leaf.key.clone(), roots)?)));
+        }
         let wait = leaf.renew_at.as_second().saturating_sub(now.as_second()).max(1) as u64;
         info!(names = ?self.names, renew_in_seconds = wait, "server certificate made");
         Ok(Some(Duration::from_secs(wait)))

@@ -213,3 +213,6 @@ fn say(problems: &[Problem]) -> String {
     }
     said
 }
+
+#[cfg(test)]
+mod tests;

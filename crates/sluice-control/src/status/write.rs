@@ -46,7 +46,9 @@ pub struct Writer {
 
 /// Keeps the statuses right, as the leader. Ends with `shutdown`.
 pub async fn write_statuses(mut writer: Writer, shutdown: Shutdown) {
-    writer.caches.filled().await;
+    if !writer.caches.filled().await {
+        return;
+    }
     loop {
         if *writer.leader.borrow_and_update() {
             writer.round().await;

@@ -102,3 +102,6 @@ impl Webhook {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

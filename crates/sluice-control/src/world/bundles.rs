@@ -108,3 +108,24 @@ fn contents_of(keys: &BTreeSet<String>, maps: &BTreeMap<Name, ConfigMap>) -> BTr
     };
     keys.iter().filter_map(content).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_named_is_taken() {
+        let map = ConfigMap {
+            data: Some(BTreeMap::from([
+                ("ca.crt".to_owned(), "PEM".to_owned()),
+                ("password".to_owned(), "x".to_owned()),
+            ])),
+            ..ConfigMap::default()
+        };
+        let maps = BTreeMap::from([(("agents".to_owned(), "aks".to_owned()), map)]);
+        let keys = ["agents/aks/ca.crt", "agents/aks/other", "agents/gone/ca.crt", "b/aks/ca.crt"];
+        let keys: BTreeSet<String> = keys.map(str::to_owned).into();
+        let found = contents_of(&keys, &maps);
+        assert_eq!(found, BTreeMap::from([("agents/aks/ca.crt".to_owned(), "PEM".to_owned())]));
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod as KubernetesPod};
+use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -15,7 +16,7 @@ use serde_json::Value;
 use sluice_k8s::crds::{ClusterGatewayPolicy, GatewayPolicy, IdentityProvider};
 use sluice_k8s::names;
 use tokio::sync::{Notify, watch};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::World;
 use super::read::{Pod, Read, read};
@@ -34,6 +35,7 @@ pub struct Caches {
     namespaces: Store<Namespace>,
     leases: Store<Lease>,
     changed: Arc<Notify>,
+    filled: watch::Receiver<bool>,
     /// Documents as they were read, so that each is read once.
     seen: Arc<Mutex<HashMap<String, Arc<Read>>>>,
 }
@@ -51,7 +53,8 @@ impl Caches {
         let injected = watcher::Config::default().labels(&format!("{}=true", names::INJECTED));
         let all = watcher::Config::default;
         let (c, n, s) = (client, &changed, shutdown);
-        Self {
+        let (filled, is_filled) = watch::channel(false);
+        let caches = Self {
             policies: follow(Api::all(c.clone()), all(), n, s),
             guards: follow(Api::all(c.clone()), all(), n, s),
             providers: follow(Api::all(c.clone()), all(), n, s),
@@ -59,19 +62,39 @@ impl Caches {
             namespaces: follow(Api::all(c.clone()), all(), n, s),
             leases: follow(Api::namespaced(c.clone(), namespace), all(), n, s),
             changed,
+            filled: is_filled,
             seen: Arc::default(),
-        }
+        };
+        let stores = caches.clone();
+        tokio::spawn(async move {
+            if stores.wait().await.is_ok() {
+                info!("the caches are filled");
+                filled.send_replace(true);
+            }
+        });
+        caches
     }
 
-    /// Waits until each cache has been filled once.
-    pub async fn filled(&self) {
-        // An error: its task has ended, and with it this process soon.
-        let _ = self.policies.wait_until_ready().await;
-        let _ = self.guards.wait_until_ready().await;
-        let _ = self.providers.wait_until_ready().await;
-        let _ = self.pods.wait_until_ready().await;
-        let _ = self.namespaces.wait_until_ready().await;
-        let _ = self.leases.wait_until_ready().await;
+    /// Waits until each cache has been filled once. `false`: they never will,
+    /// since the process ends.
+    pub async fn filled(&self) -> bool {
+        self.filled.clone().wait_for(|filled| *filled).await.is_ok()
+    }
+
+    /// Whether each cache has been filled once, now and later.
+    pub fn fills(&self) -> watch::Receiver<bool> {
+        self.filled.clone()
+    }
+
+    /// To be called once: of several that wait for one store, only the last is
+    /// ever woken.
+    async fn wait(&self) -> Result<(), WriterDropped> {
+        self.policies.wait_until_ready().await?;
+        self.guards.wait_until_ready().await?;
+        self.providers.wait_until_ready().await?;
+        self.pods.wait_until_ready().await?;
+        self.namespaces.wait_until_ready().await?;
+        self.leases.wait_until_ready().await
     }
 
     /// A pod by its UID.
@@ -109,7 +132,9 @@ impl Caches {
         touched: Arc<Notify>,
         shutdown: Shutdown,
     ) {
-        self.filled().await;
+        if !self.filled().await {
+            return;
+        }
         loop {
             let new = self.world(bundles.borrow_and_update().clone());
             world.send_if_modified(|present| {

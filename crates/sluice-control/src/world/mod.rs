@@ -28,3 +28,6 @@ pub struct World {
     /// PEM of ConfigMaps that documents name, by `NAMESPACE/CONFIGMAP/KEY`.
     pub bundles: BTreeMap<String, String>,
 }
+
+#[cfg(test)]
+mod tests;
