@@ -103,6 +103,7 @@ fn a_new_authority_is_published_before_it_signs() {
 fn roots_of_any_moment_and_leaves_of_the_next_day_fit_for_a_year() {
     let (clock, mut authorities) = (clock(), Authorities::default());
     let name = ["control.example".to_owned()];
+    let lifetimes = Lifetimes { leaf: DAY, ..lifetimes() }.checked().expect("no hole");
     turn(&mut authorities, &clock);
     let mut earlier: Vec<(Timestamp, Authorities)> = Vec::new();
     let mut leaves: Vec<(Timestamp, CertificateDer<'static>)> = Vec::new();
@@ -110,7 +111,7 @@ fn roots_of_any_moment_and_leaves_of_the_next_day_fit_for_a_year() {
         clock.advance(HOUR * 12);
         turn(&mut authorities, &clock);
         let now = clock.now();
-        let leaf = own_leaf(None, &name, &authorities, now, &lifetimes()).expect("a leaf");
+        let leaf = own_leaf(None, &name, &authorities, now, &lifetimes).expect("a leaf");
         let certificate = leaf.key.cert[0].clone();
         // Roots that were handed out up to a day ago know who signs now.
         earlier.retain(|(at, _)| after(*at, DAY) >= now);
@@ -118,11 +119,11 @@ fn roots_of_any_moment_and_leaves_of_the_next_day_fit_for_a_year() {
             assert!(believes(roots, &certificate, "control.example", now), "roots of {at}, leaf of {now}");
         }
         // A leaf that is still valid is believed by who asks for roots now.
-        leaves.retain(|(at, _)| after(*at, HOUR) > now);
+        leaves.retain(|(at, _)| after(*at, DAY) > now);
         for (at, leaf) in &leaves {
             assert!(believes(&authorities, leaf, "control.example", now), "leaf of {at}, roots of {now}");
         }
-        assert!(believes(&authorities, &certificate, "control.example", after(now, HOUR - Duration::from_secs(1))));
+        assert!(believes(&authorities, &certificate, "control.example", after(now, DAY - Duration::from_secs(1))));
         earlier.push((now, authorities.clone()));
         leaves.push((now, certificate));
         assert!(authorities.members().len() <= 4, "{}", authorities.members().len());
@@ -283,10 +284,8 @@ fn a_request_with_another_kind_of_key_or_a_broken_signature_is_refused() {
         assert_eq!(sign(text).expect_err(text).code, Code::BadCsr);
     }
     // Somebody else's key without its signature: the proof of possession fails.
-    let mut der = rustls_pki_types::CertificateSigningRequestDer::from_pem_slice(csr().as_bytes())
-        .expect("PEM")
-        .as_ref()
-        .to_vec();
+    let mut der =
+        rustls_pki_types::CertificateSigningRequestDer::from_pem_slice(csr().as_bytes()).expect("PEM").to_vec();
     let last = der.len() - 1;
     der[last] ^= 1;
     let pem = to_pem("CERTIFICATE REQUEST", &der);

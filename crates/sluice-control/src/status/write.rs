@@ -72,7 +72,15 @@ impl Writer {
             .iter()
             .filter_map(|lease| Some((pod_of(lease)?.to_owned(), report_of(lease)?)))
             .collect();
-        let drafts = judge(&world, &reports);
+        // Compiling takes a while, and the webhook must not wait for it.
+        let judged = tokio::task::spawn_blocking({
+            let world = world.clone();
+            move || judge(&world, &reports)
+        });
+        let Ok(drafts) = judged.await else {
+            warn!("the statuses could not be judged; trying again");
+            return;
+        };
         self.metrics.judged(&drafts);
         let now = self.clock.now();
         // What the cache shows and what was judged must be one thing.
