@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::run::inside::{INIT, INSIDE, InsideArgs};
-use crate::{audit, inject, policy, run};
+use crate::{audit, check, inject, policy, run};
 
 /// An egress gateway for AI agents: decides what they may ask of a target,
 /// masks what they must not see, and keeps a record that nobody can quietly
@@ -23,6 +23,7 @@ enum Sub {
     Audit(audit::AuditArgs),
     Policy(policy::PolicyArgs),
     Inject(inject::InjectArgs),
+    Check(check::CheckArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sluice completion bash > /etc/bash_completion.d/sluice")]
     Completion {
@@ -58,6 +59,7 @@ pub(crate) fn main() -> ExitCode {
         Sub::Audit(args) => audit::run(&args),
         Sub::Policy(args) => policy::run(&args),
         Sub::Inject(args) => inject::run(&args),
+        Sub::Check(args) => check::run(&args),
         Sub::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut std::io::stdout());
             ExitCode::SUCCESS

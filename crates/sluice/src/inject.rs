@@ -9,6 +9,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use sluice_k8s::inject::{InjectedFile, InjectionSettings, inject_file};
 
+use crate::audit::Output;
+
 /// Largest file that is read.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -33,12 +35,15 @@ pub(crate) struct InjectArgs {
     /// sluice-injection. Absent: this program's defaults
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// How to print; text: YAML
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
 }
 
 /// Prints the injected objects.
 pub(crate) fn run(args: &InjectArgs) -> ExitCode {
     match injected(args) {
-        Ok(Ok(file)) => print(&file),
+        Ok(Ok(file)) => print(&file, args.output),
         Ok(Err(refusals)) => {
             for refusal in refusals {
                 eprintln!("sluice inject: {refusal}");
@@ -66,11 +71,16 @@ fn injected(args: &InjectArgs) -> anyhow::Result<Outcome> {
     Ok(inject_file(&text, args.required, &settings))
 }
 
-fn print(file: &InjectedFile) -> ExitCode {
+fn print(file: &InjectedFile, output: Output) -> ExitCode {
     for who in &file.left {
         eprintln!("sluice inject: {who} does not ask (annotation sluice.dev/inject: enabled) and is left alone");
     }
-    if let Err(error) = std::io::stdout().write_all(file.yaml.as_bytes()) {
+    let mut out = std::io::stdout().lock();
+    let written = match output {
+        Output::Text => out.write_all(file.yaml.as_bytes()),
+        Output::Json => file.objects.iter().try_for_each(|object| writeln!(out, "{object}")),
+    };
+    if let Err(error) = written {
         eprintln!("sluice inject: standard output: {error}");
         return ExitCode::from(2);
     }

@@ -1,10 +1,14 @@
-//! `sluice`: local mode, policy and audit tools.
+//! `sluice`: local mode, policy and audit tools, and a look at an installation.
 
 mod audit;
+mod check;
 mod cli;
+mod cluster;
+mod collector;
 mod inject;
 mod policy;
 mod run;
+mod workload;
 
 use std::process::ExitCode;
 

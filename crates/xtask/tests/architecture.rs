@@ -17,7 +17,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-control", &["sluice-core", "sluice-policy", "sluice-audit", "sluice-wire", "sluice-link", "sluice-k8s"]),
     ("sluice-collector", &["sluice-core", "sluice-audit", "sluice-wire", "sluice-link"]),
     ("sluice-gateway", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-wire", "sluice-link"]),
-    ("sluice", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway", "sluice-k8s"]),
+    (
+        "sluice",
+        &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway", "sluice-k8s", "sluice-wire"],
+    ),
     ("sluice-testkit", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway"]),
     ("xtask", &["sluice-core", "sluice-mask", "sluice-policy", "sluice-audit", "sluice-gateway", "sluice-k8s"]),
     ("sluice-e2e", &["sluice-testkit"]),

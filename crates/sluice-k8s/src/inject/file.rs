@@ -7,9 +7,11 @@ use super::{Folders, InjectionSettings, Placement, Refusal, asks, inject};
 use crate::yaml::to_yaml;
 
 /// A file with its pods injected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct InjectedFile {
-    /// All objects as YAML, in their order.
+    /// All objects, in their order.
+    pub objects: Vec<Value>,
+    /// The same as YAML.
     pub yaml: String,
     /// `Deployment/coder`: whose pods were injected.
     pub injected: Vec<String>,
@@ -27,7 +29,7 @@ pub struct InjectedFile {
 pub fn inject_file(text: &str, required: bool, settings: &InjectionSettings) -> Result<InjectedFile, Vec<Refusal>> {
     let placement = Placement { required, folders: Folders::AsWritten, kubernetes_minor: None };
     let mut work = Work { placement, settings, injected: Vec::new(), left: Vec::new(), refusals: Vec::new() };
-    let mut yaml = String::new();
+    let (mut objects, mut yaml) = (Vec::new(), String::new());
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
         let mut object = Value::deserialize(document).map_err(|error| {
             vec![Refusal { path: format!("document {}", index + 1), message: format!("is not YAML: {error}") }]
@@ -40,9 +42,10 @@ pub fn inject_file(text: &str, required: bool, settings: &InjectionSettings) -> 
             yaml.push_str("---\n");
         }
         yaml.push_str(&to_yaml(&object));
+        objects.push(object);
     }
     if work.refusals.is_empty() {
-        Ok(InjectedFile { yaml, injected: work.injected, left: work.left })
+        Ok(InjectedFile { objects, yaml, injected: work.injected, left: work.left })
     } else {
         Err(work.refusals)
     }

@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::{Span, Timestamp, Zoned};
 use sluice_audit::Kind;
 use sluice_audit::read::{Filter, Search};
+use sluice_wire::RecordFilter;
 
 /// All that is set must hold. What belongs to a command that matches (its
 /// outcome, its progress) matches too.
@@ -50,6 +51,22 @@ impl FilterArgs {
             text: self.text.clone(),
         })
     }
+
+    /// The same for a collector.
+    pub(super) fn asked(&self) -> RecordFilter {
+        let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.label()).collect();
+        RecordFilter {
+            subject: self.subject.clone(),
+            target: self.target.clone(),
+            verdict: self.verdict.clone(),
+            rule: self.rule.clone(),
+            kind: (!kinds.is_empty()).then(|| kinds.join(",")),
+            since: self.since,
+            until: self.until,
+            text: self.text.clone(),
+            ..RecordFilter::default()
+        }
+    }
 }
 
 fn verdict(text: &str) -> Result<String, String> {
@@ -63,7 +80,7 @@ fn verdict(text: &str) -> Result<String, String> {
 fn kind(text: &str) -> Result<Kind, String> {
     serde_json::from_value(text.into()).map_err(|_| {
         format!(
-            "`{text}` is no kind; write one of enrol, config, open, intent, outcome, progress, refused, close, heartbeat, gap, recovered, end"
+            "`{text}` is no kind; write one of enrol, config, policy, open, intent, outcome, progress, refused, close, heartbeat, gap, recovered, end"
         )
     })
 }

@@ -1,20 +1,18 @@
 //! One record in one line for people.
 
 use serde_json::Value;
-use sluice_audit::Kind;
-use sluice_audit::read::Entry;
+use sluice_audit::{Kind, Leaf};
 
 /// Time, sequence, kind, then what the kind has to say. Control characters
 /// are escaped: a record may hold what an agent wrote.
-pub(super) fn of(entry: &Entry) -> String {
-    let leaf = &entry.leaf;
+pub(super) fn of(leaf: &Leaf) -> String {
     let at = leaf.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
     let body = Value::Object(leaf.body.clone());
     let said = match leaf.kind {
         Kind::Intent | Kind::Refused if body.get("command").is_some() => decided(&body),
         Kind::Refused if body.get("destination").is_some() => connection(&body),
-        Kind::Outcome => belonging(entry, outcome(&body)),
-        Kind::Progress => belonging(entry, format!("{} bytes so far", number(&body, "bytes"))),
+        Kind::Outcome => belonging(leaf, outcome(&body)),
+        Kind::Progress => belonging(leaf, format!("{} bytes so far", number(&body, "bytes"))),
         Kind::Config => config(&body),
         _ => rest(&body),
     };
@@ -100,8 +98,8 @@ fn config(body: &Value) -> String {
     format!("policy {} {taken}", text(body, "revision"))
 }
 
-fn belonging(entry: &Entry, said: String) -> String {
-    match entry.leaf.of {
+fn belonging(leaf: &Leaf, said: String) -> String {
+    match leaf.of {
         Some(of) => format!("of {}: {said}", of.sequence),
         None => said,
     }
@@ -127,7 +125,7 @@ fn number(value: &Value, field: &str) -> u64 {
 }
 
 /// Without what a terminal would obey.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {

@@ -1,10 +1,14 @@
-//! `sluice audit`: looks at a trail folder.
+//! `sluice audit`: looks at a trail folder, or asks a collector.
 
 mod filter;
+mod follow;
+mod keys;
 mod line;
+mod remote;
 mod search;
 mod show;
 mod tail;
+mod trails;
 mod verify;
 
 use std::io::{self, Write};
@@ -14,6 +18,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use sluice_audit::read::{Entry, Reader};
+
+pub(crate) use line::printable;
 
 /// Look at a trail: what was asked, what was decided, what came of it
 #[derive(Debug, Args)]
@@ -48,6 +54,31 @@ pub(crate) fn run(args: &AuditArgs) -> ExitCode {
     })
 }
 
+/// Where records are read from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Folder of the trail
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// The same, named
+    #[arg(long = "trail", value_name = "DIR")]
+    trail: Option<PathBuf>,
+    /// Ask the collector: of the cluster that the kubeconfig names, or at a URL (https://HOST[:PORT])
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    collector: Option<String>,
+}
+
+impl Source {
+    fn path(&self) -> &Path {
+        self.folder.as_deref().or(self.trail.as_deref()).unwrap_or(Path::new("."))
+    }
+
+    fn open(&self) -> anyhow::Result<Reader> {
+        open(self.path())
+    }
+}
+
 /// Which trail.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -67,16 +98,15 @@ impl Folder {
     }
 
     fn open(&self) -> anyhow::Result<Reader> {
-        let path = self.path();
-        let metadata =
-            path.metadata().with_context(|| format!("trail {}; give the folder that --trail named", path.display()))?;
-        anyhow::ensure!(
-            metadata.is_dir(),
-            "trail {} is not a folder; give the folder that --trail named",
-            path.display()
-        );
-        Reader::open(path).with_context(|| format!("trail {}", path.display()))
+        open(self.path())
     }
+}
+
+fn open(path: &Path) -> anyhow::Result<Reader> {
+    let metadata =
+        path.metadata().with_context(|| format!("trail {}; give the folder that --trail named", path.display()))?;
+    anyhow::ensure!(metadata.is_dir(), "trail {} is not a folder; give the folder that --trail named", path.display());
+    Reader::open(path).with_context(|| format!("trail {}", path.display()))
 }
 
 /// How facts are printed.
@@ -91,7 +121,7 @@ pub(crate) enum Output {
 /// Writes one entry as a line.
 fn print(out: &mut impl Write, entry: &Entry, output: Output) -> anyhow::Result<()> {
     match output {
-        Output::Text => writeln!(out, "{}", line::of(entry))?,
+        Output::Text => writeln!(out, "{}", line::of(&entry.leaf))?,
         Output::Json => writeln!(out, "{}", serde_json::to_string(&json(entry)?)?)?,
     }
     Ok(())

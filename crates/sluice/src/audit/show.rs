@@ -36,7 +36,7 @@ pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
                 found = true;
                 match args.output {
                     Output::Text => {
-                        writeln!(out, "{}", line::of(&entry))?;
+                        writeln!(out, "{}", line::of(&entry.leaf))?;
                         // JSON escapes control characters.
                         writeln!(out, "{}", serde_json::to_string_pretty(&json(&entry)?)?)?;
                     }

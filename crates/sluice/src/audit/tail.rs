@@ -10,16 +10,19 @@ use clap::Args;
 use sluice_audit::read::Entry;
 
 use super::filter::FilterArgs;
-use super::{Folder, Output, print};
+use super::{Output, Source, follow, print};
+use crate::collector::CollectorArgs;
 
 /// Print the newest records, and follow
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sluice audit tail trail
-  sluice audit tail -f --verdict deny trail")]
+  sluice audit tail -f --verdict deny trail
+  sluice audit tail -f --collector --namespace agents
+  sluice audit tail --collector https://collector.example:8446 --ca roots.pem --token-file token")]
 pub(super) struct TailArgs {
     #[command(flatten)]
-    folder: Folder,
+    source: Source,
     /// Keep printing what is written from now on
     #[arg(short, long)]
     follow: bool,
@@ -28,14 +31,20 @@ pub(super) struct TailArgs {
     lines: usize,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    asked: CollectorArgs,
     /// How to print
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
 }
 
 pub(super) fn run(args: &TailArgs) -> anyhow::Result<ExitCode> {
+    if let Some(url) = &args.source.collector {
+        let wanted = follow::Wanted { filter: &args.filter, lines: args.lines, follow: args.follow };
+        return follow::tail(url, &args.asked, &wanted, args.output);
+    }
     let mut filter = args.filter.search();
-    let mut reader = args.folder.open()?;
+    let mut reader = args.source.open()?;
     let mut newest: VecDeque<Entry> = VecDeque::new();
     let mut out = io::stdout().lock();
     let mut damaged = false;

@@ -11,7 +11,7 @@ use sluice_policy::cases::request_line;
 
 use super::{read, read_http};
 use crate::audit::Output;
-use crate::run::label;
+use crate::workload::WorkloadArgs;
 
 /// Say how one command would be decided, and why, rule by rule
 ///
@@ -44,15 +44,8 @@ pub(super) struct ExplainArgs {
     /// Target that is asked; needed where the policy has several
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
-    /// Namespace of the workload
-    #[arg(long, value_name = "NS", default_value = "default")]
-    namespace: String,
-    /// Labels of the workload
-    #[arg(long, value_name = "K=V,…", value_delimiter = ',', value_parser = label)]
-    labels: Vec<(String, String)>,
-    /// Service account of the workload
-    #[arg(long, value_name = "NAME", default_value = "")]
-    service_account: String,
+    #[command(flatten)]
+    stands_for: WorkloadArgs,
     /// Declared intent
     #[arg(long, value_name = "TEXT")]
     intent: Option<String>,
@@ -65,13 +58,7 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let workload = Workload {
-        namespace: args.namespace.clone(),
-        pod: "explain".to_owned(),
-        uid: "explain".to_owned(),
-        service_account: args.service_account.clone(),
-        labels: args.labels.iter().cloned().collect(),
-    };
+    let workload = args.stands_for.workload("explain".to_owned(), "explain".to_owned());
     let compiled = read(&args.policy, &workload)?;
     for warning in compiled.warnings() {
         eprintln!("sluice policy: {warning}");

@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 use sluice_gateway::dial::Map;
 
+use crate::workload::WorkloadArgs;
+
 /// Our folder in the command's fresh `/run`.
 pub(crate) const OWN_FOLDER: &str = "/run/sluice";
 /// The certificates that the command is told to trust.
@@ -70,15 +72,8 @@ pub(crate) struct RunArgs {
     /// the command does not see this file
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Namespace that policies are looked up in
-    #[arg(long, value_name = "NS", default_value = "default")]
-    namespace: String,
-    /// Labels that a policy's selector sees
-    #[arg(long, value_name = "K=V,…", value_delimiter = ',', value_parser = label)]
-    labels: Vec<(String, String)>,
-    /// Service account that the workload stands for
-    #[arg(long, value_name = "NAME", default_value = "")]
-    service_account: String,
+    #[command(flatten)]
+    stands_for: WorkloadArgs,
     /// What this run is for; recorded with every command, never believed
     #[arg(long, value_name = "TEXT")]
     intent: Option<String>,
@@ -116,13 +111,5 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
             eprintln!("sluice run: {error:#}");
             ExitCode::from(2)
         }
-    }
-}
-
-/// Reads `KEY=VALUE`.
-pub(crate) fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("`{text}` is no label; write KEY=VALUE, for instance team=payments")),
     }
 }

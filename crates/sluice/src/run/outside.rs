@@ -221,13 +221,7 @@ pub(super) fn options(
 /// The command as policy sees it.
 pub(super) fn workload(args: &RunArgs) -> Workload {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Workload {
-        namespace: args.namespace.clone(),
-        pod: host,
-        uid: uuid::Uuid::now_v7().to_string(),
-        service_account: args.service_account.clone(),
-        labels: args.labels.iter().cloned().collect(),
-    }
+    args.stands_for.workload(host, uuid::Uuid::now_v7().to_string())
 }
 
 /// The gateway's certificates with the caller's own, ready to be read.

@@ -1,0 +1,257 @@
+//! Webhook configurations and admission policies: there, and as they were made.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+    ValidatingWebhookConfiguration, WebhookClientConfig,
+};
+use serde::Serialize;
+use sluice_k8s::{names, policies, webhooks};
+
+use super::finding::{Finding, Level};
+use super::same::{differences, named};
+
+const UPGRADE: &str = "helm upgrade puts it back; the API server's audit log says who changed it";
+
+/// What webhooks are expected, and where they are served.
+pub(super) struct Webhooks<'a> {
+    pub(super) namespace: &'a str,
+    /// This program is of the version that is installed.
+    pub(super) same: bool,
+}
+
+impl Webhooks<'_> {
+    /// Injection.
+    pub(super) fn mutating(&self, found: &[MutatingWebhookConfiguration]) -> Vec<Finding> {
+        let object = format!("MutatingWebhookConfiguration {}", webhooks::CONFIGURATION);
+        let Some(found) = found.iter().find(|one| one.metadata.name.as_deref() == Some(webhooks::CONFIGURATION)) else {
+            let what = "is not there: no pod is injected, and annotated pods are refused";
+            return vec![Finding::problem(object, what, "helm upgrade --install sluice charts/sluice")];
+        };
+        let mut bundles = Vec::new();
+        let mut found = found.webhooks.clone().unwrap_or_default();
+        let mut wanted = webhooks::mutating().webhooks.unwrap_or_default();
+        found.iter_mut().for_each(|one| bundles.push((one.name.clone(), one.client_config.ca_bundle.take())));
+        wanted.iter_mut().for_each(|one| self.place(&mut one.client_config));
+        self.judge(&object, &wanted, &found, &bundles)
+    }
+
+    /// Policies.
+    pub(super) fn validating(&self, found: &[ValidatingWebhookConfiguration]) -> Vec<Finding> {
+        let object = format!("ValidatingWebhookConfiguration {}", webhooks::CONFIGURATION);
+        let Some(found) = found.iter().find(|one| one.metadata.name.as_deref() == Some(webhooks::CONFIGURATION)) else {
+            let what = "is not there: policies are taken unread, and nobody records who changed them";
+            return vec![Finding::problem(object, what, "helm upgrade --install sluice charts/sluice")];
+        };
+        let mut bundles = Vec::new();
+        let mut found = found.webhooks.clone().unwrap_or_default();
+        let mut wanted = webhooks::validating().webhooks.unwrap_or_default();
+        found.iter_mut().for_each(|one| bundles.push((one.name.clone(), one.client_config.ca_bundle.take())));
+        wanted.iter_mut().for_each(|one| self.place(&mut one.client_config));
+        self.judge(&object, &wanted, &found, &bundles)
+    }
+
+    fn place(&self, config: &mut WebhookClientConfig) {
+        if let Some(service) = &mut config.service {
+            self.namespace.clone_into(&mut service.namespace);
+        }
+    }
+
+    fn judge<T: Serialize>(
+        &self,
+        object: &str,
+        wanted: &T,
+        found: &T,
+        bundles: &[(String, Option<ByteString>)],
+    ) -> Vec<Finding> {
+        let differences = differences(wanted, found);
+        let mut findings = vec![altered(object, &differences, self.same)];
+        for (name, bundle) in bundles {
+            if bundle.as_ref().is_none_or(|bundle| bundle.0.is_empty()) {
+                findings.push(Finding::problem(
+                    format!("{object}, {name}"),
+                    "has no caBundle: the API server cannot call it",
+                    "the control plane writes it within seconds: see its log",
+                ));
+            }
+        }
+        findings
+    }
+}
+
+/// The CA bundles of all our webhooks, to be compared with what is served.
+pub(super) fn bundles(
+    mutating: &[MutatingWebhookConfiguration],
+    validating: &[ValidatingWebhookConfiguration],
+) -> Vec<(String, Vec<u8>)> {
+    let is_ours = |name: &Option<String>| name.as_deref() == Some(webhooks::CONFIGURATION);
+    let mutating = mutating
+        .iter()
+        .filter(|one| is_ours(&one.metadata.name))
+        .flat_map(|one| one.webhooks.iter().flatten().map(|webhook| (&webhook.name, &webhook.client_config)));
+    let validating = validating
+        .iter()
+        .filter(|one| is_ours(&one.metadata.name))
+        .flat_map(|one| one.webhooks.iter().flatten().map(|webhook| (&webhook.name, &webhook.client_config)));
+    let all = mutating.chain(validating);
+    all.filter_map(|(name, config)| Some((name.clone(), config.ca_bundle.as_ref()?.0.clone()))).collect()
+}
+
+/// Every policy that this program knows, and its binding.
+pub(super) fn asserted(
+    found: &[ValidatingAdmissionPolicy],
+    bindings: &[ValidatingAdmissionPolicyBinding],
+    same: bool,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let all = policies::all();
+    for wanted in &all {
+        let name = wanted.policy.metadata.name.clone().unwrap_or_default();
+        let object = format!("ValidatingAdmissionPolicy {name}");
+        match found.iter().find(|one| one.metadata.name == wanted.policy.metadata.name) {
+            None => findings.push(missing(&object, same)),
+            Some(found) => {
+                let mut found = found.clone();
+                images(&mut found);
+                let judged = altered(&object, &differences(&wanted.policy.spec, &found.spec), same);
+                findings.extend((judged.level != Level::Ok).then_some(judged));
+                findings.extend(warnings(&object, &found));
+            }
+        }
+        let object = format!("ValidatingAdmissionPolicyBinding {name}");
+        match bindings.iter().find(|one| one.metadata.name == wanted.binding.metadata.name) {
+            None => findings.push(missing(&object, same)),
+            Some(found) => {
+                let judged = altered(&object, &differences(&wanted.binding.spec, &found.spec), same);
+                findings.extend((judged.level != Level::Ok).then_some(judged));
+            }
+        }
+    }
+    if findings.is_empty() {
+        let what = format!("all {} are there, bound and unaltered", all.len());
+        findings.push(Finding::ok("ValidatingAdmissionPolicies", what));
+    }
+    findings
+}
+
+/// Images that the policy `sluice-images` lets pods have.
+pub(super) fn allowed_images(found: &[ValidatingAdmissionPolicy]) -> Vec<String> {
+    let policy = found.iter().find(|one| one.metadata.name.as_deref() == Some("sluice-images"));
+    let spec = policy.and_then(|one| one.spec.as_ref());
+    let mut variables = spec.into_iter().flat_map(|spec| spec.variables.iter().flatten());
+    let images = variables.find(|one| one.name == "images").and_then(|one| quoted(&one.expression)).unwrap_or_default();
+    images.split(',').map(|image| image.trim().to_owned()).filter(|image| !image.is_empty()).collect()
+}
+
+/// Puts the placeholder back where the chart put images.
+fn images(policy: &mut ValidatingAdmissionPolicy) {
+    if policy.metadata.name.as_deref() != Some("sluice-images") {
+        return;
+    }
+    let spec = policy.spec.iter_mut();
+    for variable in spec.flat_map(|spec| spec.variables.iter_mut().flatten()).filter(|one| one.name == "images") {
+        if let Some(images) = quoted(&variable.expression).map(str::to_owned) {
+            variable.expression = variable.expression.replacen(&images, names::IMAGES_PLACEHOLDER, 1);
+        }
+    }
+}
+
+/// The text literal that an expression begins with.
+fn quoted(expression: &str) -> Option<&str> {
+    expression.strip_prefix('\'')?.split_once('\'').map(|(text, _)| text)
+}
+
+fn warnings(object: &str, policy: &ValidatingAdmissionPolicy) -> Vec<Finding> {
+    let checked = policy.status.as_ref().and_then(|status| status.type_checking.as_ref());
+    let warnings = checked.into_iter().flat_map(|checked| checked.expression_warnings.iter().flatten());
+    warnings
+        .map(|one| {
+            let what = format!("{}: {}", one.field_ref, one.warning.lines().next().unwrap_or_default());
+            Finding::warning(object, what, "use a version of Sluice that knows this version of Kubernetes")
+        })
+        .collect()
+}
+
+fn missing(object: &str, same: bool) -> Finding {
+    if same {
+        return Finding::problem(object, "is not there: what it asserts is not asserted", UPGRADE);
+    }
+    Finding::warning(object, "is not there; another version may not have it", UPGRADE)
+}
+
+fn altered(object: &str, differences: &[String], same: bool) -> Finding {
+    match (differences, same) {
+        ([], _) => Finding::ok(object, "is there and unaltered"),
+        (some, true) => Finding::problem(object, format!("was altered: {}", named(some)), UPGRADE),
+        (some, false) => Finding::warning(object, format!("is of another version: {}", named(some)), UPGRADE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed() -> (Vec<ValidatingAdmissionPolicy>, Vec<ValidatingAdmissionPolicyBinding>) {
+        let (mut found, bindings): (Vec<_>, Vec<_>) =
+            policies::all().into_iter().map(|one| (one.policy, one.binding)).unzip();
+        for policy in &mut found {
+            for variable in policy.spec.iter_mut().flat_map(|spec| spec.variables.iter_mut().flatten()) {
+                variable.expression =
+                    variable.expression.replace(names::IMAGES_PLACEHOLDER, "a/gateway:1, b/gateway:1");
+            }
+        }
+        (found, bindings)
+    }
+
+    #[test]
+    fn what_the_chart_installs_is_unaltered() {
+        let (found, bindings) = installed();
+        let findings = asserted(&found, &bindings, true);
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert_eq!(findings.first().map(|finding| finding.level), Some(Level::Ok));
+        assert_eq!(allowed_images(&found), ["a/gateway:1", "b/gateway:1"]);
+    }
+
+    #[test]
+    fn what_was_loosened_is_found() {
+        let (mut found, mut bindings) = installed();
+        if let Some(spec) = found.first_mut().and_then(|one| one.spec.as_mut()) {
+            spec.failure_policy = Some("Ignore".to_owned());
+        }
+        if let Some(spec) = bindings.last_mut().map(|one| &mut one.spec) {
+            spec.validation_actions = vec!["Warn".to_owned()];
+        }
+        let gone = bindings.remove(0);
+        let findings = asserted(&found, &bindings, true);
+        let said: Vec<String> = findings.iter().map(|one| format!("{} {}", one.object, one.what)).collect();
+        assert!(said.iter().any(|one| one.contains("failurePolicy")), "{said:?}");
+        assert!(said.iter().any(|one| one.contains("validationActions")), "{said:?}");
+        let name = gone.metadata.name.unwrap_or_default();
+        assert!(said.iter().any(|one| one.contains(&name) && one.contains("not there")), "{said:?}");
+        assert!(findings.iter().all(|one| one.level == Level::Problem), "{findings:#?}");
+        assert!(asserted(&found, &bindings, false).iter().all(|one| one.level == Level::Warning));
+    }
+
+    #[test]
+    fn webhooks_are_compared_wherever_they_are_installed() {
+        let judge = Webhooks { namespace: "gate", same: true };
+        let mut found = webhooks::mutating();
+        for webhook in found.webhooks.iter_mut().flatten() {
+            if let Some(service) = &mut webhook.client_config.service {
+                "gate".clone_into(&mut service.namespace);
+            }
+            webhook.client_config.ca_bundle = Some(ByteString(b"pem".to_vec()));
+        }
+        let levels = |found: MutatingWebhookConfiguration| -> Vec<Level> {
+            judge.mutating(&[found]).iter().map(|one| one.level).collect()
+        };
+        assert_eq!(levels(found.clone()), [Level::Ok]);
+        assert_eq!(bundles(&[found.clone()], &[]).len(), 2);
+        if let Some(webhook) = found.webhooks.iter_mut().flatten().next() {
+            webhook.failure_policy = Some("Ignore".to_owned());
+            webhook.client_config.ca_bundle = None;
+        }
+        assert_eq!(levels(found), [Level::Problem, Level::Problem]);
+        assert_eq!(judge.mutating(&[]).len(), 1);
+    }
+}
