@@ -151,7 +151,7 @@ async fn trail(folder: &Path, uid: &str, silent: bool) -> Result<Value> {
     Ok(json!({
         "podUid": uid, "namespace": "agents", "serviceAccount": "coder", "pod": "coder", "silent": silent,
         "epochs": [{
-            "epoch": epoch, "ordinal": 1, "leaves": 7, "lastHeard": "2026-12-01T08:00:00Z", "ended": true, "files": files,
+            "epoch": epoch, "ordinal": 1, "leaves": 8, "lastHeard": "2026-12-01T08:00:00Z", "ended": true, "files": files,
         }],
     }))
 }
@@ -203,7 +203,7 @@ async fn trails_are_fetched_and_judged() -> Result<()> {
 
     // Fewer records than the collector says that it has.
     collector.held(|held| held.trails[0].0["epochs"][0]["leaves"] = json!(9));
-    ended(&collector.sluice(&["verify", "--pod", "u1"])?, 4, &["says that it has 9 records; there are 7"])?;
+    ended(&collector.sluice(&["verify", "--pod", "u1"])?, 4, &["says that it has 9 records; there are 8"])?;
 
     // What was changed is found, and the gravest decides.
     flip(one.path())?;
@@ -292,8 +292,10 @@ async fn nothing_is_believed_and_nothing_shown_without_proof() -> Result<()> {
     ensure!(collector.held(|held| held.asked.is_empty()), "a token was shown to a server without proof");
     fs::write(collector.folder.path().join("roots.pem"), "nothing")?;
     ended(&collector.sluice(&["search"])?, 2, &["--ca roots.pem", "no certificate"])?;
-    let plain = ["audit", "search", "--collector", "http://localhost", "--ca", "roots.pem"];
-    ended(&run(Command::new(env!("CARGO_BIN_EXE_sluice")).args(plain))?, 2, &["https"])?;
+    let plain = ["audit", "search", "--collector", "http://localhost", "--ca", "ca.pem"];
+    let folder = collector.folder.path();
+    fs::write(folder.join("ca.pem"), Authority::new("third")?.pem())?;
+    ended(&run(Command::new(env!("CARGO_BIN_EXE_sluice")).current_dir(folder).args(plain))?, 2, &["https"])?;
     let both = ["audit", "search", "folder", "--collector"];
     ended(&run(Command::new(env!("CARGO_BIN_EXE_sluice")).args(both))?, 2, &["cannot be used with"])?;
     Ok(())

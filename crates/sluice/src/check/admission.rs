@@ -105,11 +105,24 @@ pub(super) fn asserted(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     let all = policies::all();
+    let is_ours =
+        |one: &ValidatingAdmissionPolicy| all.iter().any(|ours| ours.policy.metadata.name == one.metadata.name);
+    if !found.iter().any(is_ours) {
+        let what = "none is there: nothing asserts that agents run behind an unaltered gateway";
+        return vec![Finding::problem(
+            "ValidatingAdmissionPolicies",
+            what,
+            "helm upgrade --install sluice charts/sluice",
+        )];
+    }
     for wanted in &all {
         let name = wanted.policy.metadata.name.clone().unwrap_or_default();
         let object = format!("ValidatingAdmissionPolicy {name}");
         match found.iter().find(|one| one.metadata.name == wanted.policy.metadata.name) {
-            None => findings.push(missing(&object, same)),
+            None => {
+                findings.push(missing(&object, same));
+                continue;
+            }
             Some(found) => {
                 let mut found = found.clone();
                 images(&mut found);

@@ -41,7 +41,7 @@ impl Finding {
     }
 
     pub(super) fn unknown(object: impl Into<String>, why: impl Into<String>) -> Self {
-        let fix = "see that the kubeconfig's user may read it, then run the check again";
+        let fix = "solve the problems that are named here, see that the kubeconfig's user may read it, and check again";
         Self { level: Level::Unknown, object: object.into(), what: why.into(), fix: fix.to_owned() }
     }
 }

@@ -12,7 +12,7 @@ use sluice_k8s::inject::InjectionSettings;
 use sluice_k8s::names;
 
 use super::facts::{Facts, Grants, Read};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, said};
 use crate::collector::{QUERY_PORT, SERVICE, Shown, of_cluster, show};
 
 /// Port of the webhook in the control plane's pods.
@@ -62,7 +62,7 @@ pub(super) fn has_collector(settings: &Read<Option<InjectionSettings>>) -> bool 
 }
 
 async fn minor(client: &Client) -> Read<u32> {
-    let info = client.apiserver_version().await.map_err(plain)?;
+    let info = client.apiserver_version().await.map_err(|error| plain(said(error)))?;
     // Some providers write `30+`.
     let digits: String = info.minor.chars().take_while(char::is_ascii_digit).collect();
     match (info.major.as_str(), digits.parse()) {
@@ -73,7 +73,7 @@ async fn minor(client: &Client) -> Read<u32> {
 
 async fn settings(client: &Client, namespace: &str) -> Read<Option<InjectionSettings>> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let map = api.get_opt(names::INJECTION_CONFIG).await.map_err(plain)?;
+    let map = api.get_opt(names::INJECTION_CONFIG).await.map_err(|error| plain(said(error)))?;
     let Some(text) = map.and_then(|map| map.data?.remove("settings.json")) else { return Ok(None) };
     // Of another version it may have fields that are not known here.
     let mut value: Value = serde_json::from_str(&text).map_err(|error| format!("settings.json: {error}"))?;
@@ -126,7 +126,7 @@ async fn list<T: DeserializeOwned>(client: &Client, path: &str) -> Read<Vec<T>> 
     loop {
         let more = if next.is_empty() { String::new() } else { format!("&continue={next}") };
         let request = Request::get(format!("{path}?limit={PAGE}{more}")).body(Vec::new()).map_err(plain)?;
-        let page: Page = client.request(request).await.map_err(|error| format!("{path}: {error}"))?;
+        let page: Page = client.request(request).await.map_err(|error| format!("{path}: {}", said(error)))?;
         for item in page.items {
             let name = item.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
             all.push(T::deserialize(item).map_err(|error| format!("{path}: {name}: {error}"))?);

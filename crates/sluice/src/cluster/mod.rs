@@ -58,5 +58,13 @@ impl Cluster {
     }
 }
 
+/// An answer of the API server's, without what only programmers read.
+pub(crate) fn said(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow::anyhow!("the API server says: {}", status.message),
+        other => other.into(),
+    }
+}
+
 /// For a TCP connection to the API server.
 const CONNECT: Duration = Duration::from_secs(10);
