@@ -6,6 +6,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use serde::Serialize;
+use serde_json::Value;
 use sluice_k8s::{names, policies, webhooks};
 
 use super::finding::{Finding, Level};
@@ -13,14 +14,15 @@ use super::same::{differences, named};
 
 const UPGRADE: &str = "helm upgrade puts it back; the API server's audit log says who changed it";
 
-/// What webhooks are expected, and where they are served.
-pub(super) struct Webhooks<'a> {
+/// What is judged is what was installed here.
+pub(super) struct Installed<'a> {
+    /// Namespace of Sluice.
     pub(super) namespace: &'a str,
     /// This program is of the version that is installed.
     pub(super) same: bool,
 }
 
-impl Webhooks<'_> {
+impl Installed<'_> {
     /// Injection.
     pub(super) fn mutating(&self, found: &[MutatingWebhookConfiguration]) -> Vec<Finding> {
         let object = format!("MutatingWebhookConfiguration {}", webhooks::CONFIGURATION);
@@ -77,6 +79,78 @@ impl Webhooks<'_> {
         }
         findings
     }
+
+    /// Every policy that this program knows, and its binding.
+    pub(super) fn asserted(
+        &self,
+        found: &[ValidatingAdmissionPolicy],
+        bindings: &[ValidatingAdmissionPolicyBinding],
+    ) -> Vec<Finding> {
+        let same = self.same;
+        let mut findings = Vec::new();
+        let all = policies::all();
+        let is_ours =
+            |one: &ValidatingAdmissionPolicy| all.iter().any(|ours| ours.policy.metadata.name == one.metadata.name);
+        if !found.iter().any(is_ours) {
+            let what = "none is there: nothing asserts that agents run behind an unaltered gateway";
+            return vec![Finding::problem(
+                "ValidatingAdmissionPolicies",
+                what,
+                "helm upgrade --install sluice charts/sluice",
+            )];
+        }
+        for wanted in &all {
+            let name = wanted.policy.metadata.name.clone().unwrap_or_default();
+            let object = format!("ValidatingAdmissionPolicy {name}");
+            match found.iter().find(|one| one.metadata.name == wanted.policy.metadata.name) {
+                None => {
+                    findings.push(missing(&object, same));
+                    continue;
+                }
+                Some(found) => {
+                    let mut found = found.clone();
+                    images(&mut found);
+                    let judged = altered(&object, &differences(&self.placed(&wanted.policy.spec), &found.spec), same);
+                    findings.extend((judged.level != Level::Ok).then_some(judged));
+                    findings.extend(warnings(&object, &found));
+                }
+            }
+            let object = format!("ValidatingAdmissionPolicyBinding {name}");
+            match bindings.iter().find(|one| one.metadata.name == wanted.binding.metadata.name) {
+                None => findings.push(missing(&object, same)),
+                Some(found) => {
+                    let judged = altered(&object, &differences(&wanted.binding.spec, &found.spec), same);
+                    findings.extend((judged.level != Level::Ok).then_some(judged));
+                }
+            }
+        }
+        if findings.is_empty() {
+            let what = format!("all {} are there, bound and unaltered", all.len());
+            findings.push(Finding::ok("ValidatingAdmissionPolicies", what));
+        }
+        findings
+    }
+
+    /// With our namespace where the chart puts it.
+    fn placed(&self, expected: &impl Serialize) -> Value {
+        let mut value = serde_json::to_value(expected).unwrap_or_default();
+        self.put(&mut value);
+        value
+    }
+
+    fn put(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                for (before, after) in [("'", "'"), ("kubectl -n ", "")] {
+                    let made = format!("{before}{}{after}", names::SYSTEM_NAMESPACE);
+                    *text = text.replace(&made, &format!("{before}{}{after}", self.namespace));
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.put(item)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| self.put(field)),
+            _ => {}
+        }
+    }
 }
 
 /// The CA bundles of all our webhooks, to be compared with what is served.
@@ -95,56 +169,6 @@ pub(super) fn bundles(
         .flat_map(|one| one.webhooks.iter().flatten().map(|webhook| (&webhook.name, &webhook.client_config)));
     let all = mutating.chain(validating);
     all.filter_map(|(name, config)| Some((name.clone(), config.ca_bundle.as_ref()?.0.clone()))).collect()
-}
-
-/// Every policy that this program knows, and its binding.
-pub(super) fn asserted(
-    found: &[ValidatingAdmissionPolicy],
-    bindings: &[ValidatingAdmissionPolicyBinding],
-    same: bool,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let all = policies::all();
-    let is_ours =
-        |one: &ValidatingAdmissionPolicy| all.iter().any(|ours| ours.policy.metadata.name == one.metadata.name);
-    if !found.iter().any(is_ours) {
-        let what = "none is there: nothing asserts that agents run behind an unaltered gateway";
-        return vec![Finding::problem(
-            "ValidatingAdmissionPolicies",
-            what,
-            "helm upgrade --install sluice charts/sluice",
-        )];
-    }
-    for wanted in &all {
-        let name = wanted.policy.metadata.name.clone().unwrap_or_default();
-        let object = format!("ValidatingAdmissionPolicy {name}");
-        match found.iter().find(|one| one.metadata.name == wanted.policy.metadata.name) {
-            None => {
-                findings.push(missing(&object, same));
-                continue;
-            }
-            Some(found) => {
-                let mut found = found.clone();
-                images(&mut found);
-                let judged = altered(&object, &differences(&wanted.policy.spec, &found.spec), same);
-                findings.extend((judged.level != Level::Ok).then_some(judged));
-                findings.extend(warnings(&object, &found));
-            }
-        }
-        let object = format!("ValidatingAdmissionPolicyBinding {name}");
-        match bindings.iter().find(|one| one.metadata.name == wanted.binding.metadata.name) {
-            None => findings.push(missing(&object, same)),
-            Some(found) => {
-                let judged = altered(&object, &differences(&wanted.binding.spec, &found.spec), same);
-                findings.extend((judged.level != Level::Ok).then_some(judged));
-            }
-        }
-    }
-    if findings.is_empty() {
-        let what = format!("all {} are there, bound and unaltered", all.len());
-        findings.push(Finding::ok("ValidatingAdmissionPolicies", what));
-    }
-    findings
 }
 
 /// Images that the policy `sluice-images` lets pods have.
@@ -204,10 +228,14 @@ fn altered(object: &str, differences: &[String], same: bool) -> Finding {
 mod tests {
     use super::*;
 
+    /// As the chart does it, in the namespace `gate`.
     fn installed() -> (Vec<ValidatingAdmissionPolicy>, Vec<ValidatingAdmissionPolicyBinding>) {
         let (mut found, bindings): (Vec<_>, Vec<_>) =
             policies::all().into_iter().map(|one| (one.policy, one.binding)).unzip();
         for policy in &mut found {
+            let text = serde_json::to_string(policy).expect("JSON");
+            let text = text.replace("'sluice-system'", "'gate'").replace("kubectl -n sluice-system", "kubectl -n gate");
+            *policy = serde_json::from_str(&text).expect("a policy");
             for variable in policy.spec.iter_mut().flat_map(|spec| spec.variables.iter_mut().flatten()) {
                 variable.expression =
                     variable.expression.replace(names::IMAGES_PLACEHOLDER, "a/gateway:1, b/gateway:1");
@@ -216,10 +244,14 @@ mod tests {
         (found, bindings)
     }
 
+    fn installed_here(same: bool) -> Installed<'static> {
+        Installed { namespace: "gate", same }
+    }
+
     #[test]
     fn what_the_chart_installs_is_unaltered() {
         let (found, bindings) = installed();
-        let findings = asserted(&found, &bindings, true);
+        let findings = installed_here(true).asserted(&found, &bindings);
         assert_eq!(findings.len(), 1, "{findings:#?}");
         assert_eq!(findings.first().map(|finding| finding.level), Some(Level::Ok));
         assert_eq!(allowed_images(&found), ["a/gateway:1", "b/gateway:1"]);
@@ -235,19 +267,19 @@ mod tests {
             spec.validation_actions = vec!["Warn".to_owned()];
         }
         let gone = bindings.remove(0);
-        let findings = asserted(&found, &bindings, true);
+        let findings = installed_here(true).asserted(&found, &bindings);
         let said: Vec<String> = findings.iter().map(|one| format!("{} {}", one.object, one.what)).collect();
         assert!(said.iter().any(|one| one.contains("failurePolicy")), "{said:?}");
         assert!(said.iter().any(|one| one.contains("validationActions")), "{said:?}");
         let name = gone.metadata.name.unwrap_or_default();
         assert!(said.iter().any(|one| one.contains(&name) && one.contains("not there")), "{said:?}");
         assert!(findings.iter().all(|one| one.level == Level::Problem), "{findings:#?}");
-        assert!(asserted(&found, &bindings, false).iter().all(|one| one.level == Level::Warning));
+        assert!(installed_here(false).asserted(&found, &bindings).iter().all(|one| one.level == Level::Warning));
     }
 
     #[test]
     fn webhooks_are_compared_wherever_they_are_installed() {
-        let judge = Webhooks { namespace: "gate", same: true };
+        let judge = Installed { namespace: "gate", same: true };
         let mut found = webhooks::mutating();
         for webhook in found.webhooks.iter_mut().flatten() {
             if let Some(service) = &mut webhook.client_config.service {

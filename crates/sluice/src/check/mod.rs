@@ -98,13 +98,11 @@ fn judge(facts: &Facts, own: &str, now: Timestamp) -> Vec<Finding> {
 }
 
 fn admission(findings: &mut Vec<Finding>, facts: &Facts, same: bool) {
-    let webhooks = admission::Webhooks { namespace: &facts.namespace, same };
-    each(findings, "MutatingWebhookConfigurations", &facts.mutating, |found| webhooks.mutating(found));
-    each(findings, "ValidatingWebhookConfigurations", &facts.validating, |found| webhooks.validating(found));
+    let installed = admission::Installed { namespace: &facts.namespace, same };
+    each(findings, "MutatingWebhookConfigurations", &facts.mutating, |found| installed.mutating(found));
+    each(findings, "ValidatingWebhookConfigurations", &facts.validating, |found| installed.validating(found));
     let both = both(&facts.asserted, &facts.bindings);
-    each(findings, "ValidatingAdmissionPolicies", &both, |(found, bindings)| {
-        admission::asserted(found, bindings, same)
-    });
+    each(findings, "ValidatingAdmissionPolicies", &both, |(found, bindings)| installed.asserted(found, bindings));
 }
 
 fn certificates(findings: &mut Vec<Finding>, facts: &Facts, collector: bool, now: Timestamp) {
