@@ -1,0 +1,70 @@
+//! What only the node itself can do to a pod: end its processes, read its
+//! folders.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use sluice_testkit::Cluster;
+
+use crate::pod::{Pod, gateway_status};
+
+/// Ends every process of the pod's gateway with SIGKILL.
+pub(crate) fn kill_gateway(pod: &Pod) -> Result<()> {
+    let object = pod.object()?;
+    let id = container_id(gateway_status(&object)?)?;
+    kill(&processes(&id)?)
+}
+
+/// Ends every process of every container of a pod, its sandbox too, at once:
+/// what the pod sees of a node that fails and comes back.
+pub(crate) fn kill_pod(pod: &Value) -> Result<()> {
+    let uid = pod["metadata"]["uid"].as_str().context("a UID")?;
+    kill(&processes(&format!("pod{uid}"))?)
+}
+
+/// A file in a volume of a pod, as the node sees it.
+pub(crate) fn volume_file(pod: &Pod, kind: &str, volume: &str, file: &str) -> Result<String> {
+    let path = kubelet(&format!("pods/{}/volumes/kubernetes.io~{kind}/{volume}/{file}", pod.uid))?;
+    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+/// A path below the kubelet's folder; its mounts are in the node's mount
+/// namespace.
+fn kubelet(rest: &str) -> Result<PathBuf> {
+    let holder = Path::new(Cluster::get()?.variable("CLUSTER_RUN")?).join("holder.pid");
+    let holder = fs::read_to_string(&holder).with_context(|| format!("read {}", holder.display()))?;
+    let state = Cluster::get()?.variable("CLUSTER_STATE")?;
+    Ok(PathBuf::from(format!("/proc/{}/root{state}/kubelet/{rest}", holder.trim())))
+}
+
+fn container_id(status: &Value) -> Result<String> {
+    let id = status["containerID"].as_str().context("the container does not run")?;
+    Ok(id.rsplit('/').next().unwrap_or(id).to_owned())
+}
+
+/// Processes of the cgroups of that name, and below.
+fn processes(name: &str) -> Result<Vec<u32>> {
+    let cgroups = Cluster::get()?.variable("CLUSTER_CGROUP")?;
+    let output = Command::new("find").args([cgroups, "-type", "d", "-name", name]).output()?;
+    let folders = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut found = Vec::new();
+    for folder in folders.lines() {
+        let output =
+            Command::new("find").args([folder, "-name", "cgroup.procs", "-exec", "cat", "{}", "+"]).output()?;
+        found
+            .extend(String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.trim().parse::<u32>().ok()));
+    }
+    if found.is_empty() {
+        bail!("no process is in a cgroup {name} below {cgroups}");
+    }
+    Ok(found)
+}
+
+fn kill(processes: &[u32]) -> Result<()> {
+    let ids: Vec<String> = processes.iter().map(ToString::to_string).collect();
+    // One that ended by itself in between is as dead.
+    Command::new("kill").arg("-KILL").args(&ids).output().context("run kill").map(drop)
+}
