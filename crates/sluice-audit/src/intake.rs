@@ -330,29 +330,48 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a stretch that was sent again says what was stored, salts aside:
-/// one side may have erased them meanwhile. Both begin where a frame, or with
-/// `header` the segment, begins.
+/// Whether a stretch that was sent again says what was stored: see
+/// [`difference`].
 pub fn says_the_same(stored: &[u8], sent: &[u8], header: bool) -> bool {
-    if stored.len() != sent.len() {
-        return false;
-    }
+    difference(stored, sent, header).is_none()
+}
+
+/// Where a stretch that was sent again first says something else than what was
+/// stored, salts aside: one side may have erased them meanwhile. Both begin
+/// where a frame, or with `header` the segment, begins.
+pub fn difference(stored: &[u8], sent: &[u8], header: bool) -> Option<Difference> {
+    let differs = |at: usize, end: usize| stored.get(at..end) != sent.get(at..end);
     let mut at = 0;
     if header {
-        if stored.get(..SegmentHeader::LEN) != sent.get(..SegmentHeader::LEN) {
-            return false;
+        if differs(0, SegmentHeader::LEN) {
+            return Some(Difference { at, sequence: None });
         }
         at = SegmentHeader::LEN;
     }
     while let Some(first) = stored.get(at..).and_then(|rest| rest.first_chunk::<{ FrameHeader::LEN }>()) {
-        let Ok(Some(frame)) = FrameHeader::parse(first) else { return stored.get(at..) == sent.get(at..) };
-        let end = at + FrameHeader::LEN + frame.len;
-        if stored.get(at..end) != sent.get(at..end) {
-            return false;
+        let Ok(Some(frame)) = FrameHeader::parse(first) else { break };
+        let payload = at + FrameHeader::LEN;
+        let end = payload + frame.len;
+        if end + frame.beside > stored.len() {
+            break;
+        }
+        if differs(at, end) {
+            let leaf = stored.get(payload..end).and_then(|leaf| serde_json::from_slice::<Envelope>(leaf).ok());
+            return Some(Difference { at, sequence: leaf.map(|leaf| leaf.sequence) });
         }
         at = end + frame.beside;
     }
-    stored.get(at..) == sent.get(at..)
+    let differs = stored.len() != sent.len() || stored.get(at..) != sent.get(at..);
+    differs.then_some(Difference { at, sequence: None })
+}
+
+/// Two stretches that do not say the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Difference {
+    /// Where the first frame begins that is another.
+    pub at: usize,
+    /// Its sequence in what was stored, where it is a leaf.
+    pub sequence: Option<u64>,
 }
 
 /// Name of a segment's file.
@@ -394,4 +413,38 @@ pub struct EpochListing {
     pub segments: Vec<u64>,
     /// Whether its public key is there.
     pub has_key: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::encode_frame;
+
+    fn stretch(payloads: [&[u8]; 2], salt: u8) -> Vec<u8> {
+        let mut out = Vec::new();
+        for payload in payloads {
+            encode_frame(FrameKind::Leaf, payload, &[salt; 32], &mut out).unwrap();
+        }
+        out
+    }
+
+    #[test]
+    fn only_salts_may_differ() {
+        let stored = stretch([b"one", b"two"], 1);
+        assert!(says_the_same(&stored, &stored, false));
+        assert!(says_the_same(&stored, &stretch([b"one", b"two"], 0), false));
+        let second = FrameHeader::LEN + 3 + 32;
+        let other = difference(&stored, &stretch([b"one", b"owt"], 1), false);
+        assert_eq!(other, Some(Difference { at: second, sequence: None }));
+        for len in 0..stored.len() {
+            assert!(!says_the_same(&stored, &stored[..len], false), "{len}");
+            // The same start of a frame is the same; any other byte is not.
+            assert!(says_the_same(&stored[..len], &stored[..len], false), "{len}");
+            let Some(last) = len.checked_sub(1) else { continue };
+            let mut changed = stored[..len].to_vec();
+            changed[last] ^= 1;
+            let in_salt = [second, 2 * second].iter().any(|end| (end - 32..*end).contains(&last) && len == *end);
+            assert_eq!(says_the_same(&stored[..len], &changed, false), in_salt, "{len}");
+        }
+    }
 }

@@ -160,6 +160,8 @@ pub enum Kind {
     /// Somebody changed a policy, or who vouches for whom. Written by the control
     /// plane.
     Policy,
+    /// Somebody read trails. Written by the collector.
+    Read,
     /// A session began.
     Open,
     /// A command is about to be forwarded.
@@ -191,6 +193,7 @@ impl Kind {
             Self::Enrol => "enrol",
             Self::Config => "config",
             Self::Policy => "policy",
+            Self::Read => "read",
             Self::Open => "open",
             Self::Intent => "intent",
             Self::Outcome => "outcome",

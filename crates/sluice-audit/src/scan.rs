@@ -162,24 +162,34 @@ impl EpochScan {
     }
 
     /// A frame; in [`Mode::Live`] a bad one is given time to become whole, if
-    /// there is a writer.
+    /// there is a writer, and is looked at once more when there is none any more.
     fn patient_frame(&mut self) -> Result<Option<FrameHeader>, Stop> {
-        let mut left = if self.mode == Mode::Live { PATIENCE } else { 0 };
+        let mut left = if self.mode == Mode::Live { Some(PATIENCE) } else { None };
         loop {
-            match self.frame() {
-                Err(Stop::Damage(damage)) if left > 0 && damage.at.path.parent().is_some_and(is_locked) => {
-                    left -= 1;
-                    std::thread::sleep(PAUSE);
+            match (self.frame(), left) {
+                (Err(Stop::Damage(damage)), Some(patience)) => {
+                    let written = damage.at.path.parent().is_some_and(is_locked);
+                    left = patience.checked_sub(1).filter(|_| written);
+                    if written {
+                        std::thread::sleep(PAUSE);
+                    }
                     self.back()?;
                 }
-                other => return other,
+                (other, _) => return other,
             }
         }
     }
 
-    /// Goes back to the end of what was right.
+    /// Goes back to the end of what was right. What comes next comes bit by
+    /// bit: a reader that waits holds no large buffer.
     fn back(&mut self) -> Result<(), Stop> {
         let Some(segment) = &mut self.current else { return Ok(()) };
+        if segment.file.capacity() > READ_LIVE
+            && let Ok(file) = segment.file.get_ref().try_clone()
+        {
+            segment.file = BufReader::with_capacity(READ_LIVE, file);
+        }
+        self.buffer = Vec::new();
         segment
             .file
             .seek(SeekFrom::Start(segment.offset))
@@ -374,6 +384,8 @@ fn no_segment() -> Stop {
 
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
+/// The same for a reader that has come to the end.
+const READ_LIVE: usize = 8 * 1024;
 /// How often, and how long, a reader waits for a frame that is half written.
 const PATIENCE: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(10);

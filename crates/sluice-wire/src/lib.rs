@@ -28,7 +28,7 @@ pub use config::{Config, ConfigLine, Document, HEARTBEAT_SECONDS};
 pub use enrol::{EnrolRequest, EnrolResponse};
 pub use identity::{Identity, NoIdentity, TRUST_DOMAIN};
 pub use ingest::{BatchStart, IngestAnswer, IngestRefusal, MAX_BATCH_BYTES};
-pub use query::{EpochSummary, MAX_FILTER_BYTES, RecordFilter, TrailSummary};
+pub use query::{EpochSummary, MAX_FILTER_BYTES, RecordFilter, RecordLine, TrailSummary};
 pub use refusal::{Code, Refusal};
 pub use report::{Report, ReportedProblem};
 

@@ -33,6 +33,8 @@ pub enum Code {
     AlreadyEnrolled,
     /// No client certificate, or one of somebody else.
     NotYou,
+    /// Known, but without the right to it.
+    Forbidden,
     /// There is nothing at this path.
     NotFound,
     /// The server cannot answer now: ask again.
@@ -53,7 +55,7 @@ impl Code {
         match self {
             Self::BadRequest | Self::BadCsr | Self::Other => 400,
             Self::BadToken | Self::NotYou => 401,
-            Self::NotInjected => 403,
+            Self::NotInjected | Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::AlreadyEnrolled => 409,
             Self::UnknownPod | Self::Unavailable => 503,

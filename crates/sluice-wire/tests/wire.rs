@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{from_str, json, to_string};
 use sluice_wire::{
-    BatchStart, Code, Config, ConfigLine, Document, EnrolRequest, Identity, IngestRefusal, Refusal, Report,
-    ReportedProblem,
+    BatchStart, Code, Config, ConfigLine, Document, EnrolRequest, Identity, IngestRefusal, RecordFilter, Refusal,
+    Report, ReportedProblem,
 };
 
 fn config() -> Config {
@@ -166,4 +166,39 @@ proptest! {
             prop_assert_eq!(identity.to_string(), text);
         }
     }
+}
+
+#[test]
+fn a_filter_comes_back_from_its_query() {
+    let filter = RecordFilter {
+        subject: Some("entra:a&b=c".into()),
+        text: Some("50 % ü + \n".into()),
+        since: Some("2026-12-01T08:00:00Z".parse().unwrap()),
+        limit: Some(10),
+        follow: true,
+        ..RecordFilter::default()
+    };
+    let query = filter.to_string();
+    assert!(!query.contains(' ') && query.matches('&').count() == 4, "{query}");
+    assert_eq!(query.parse::<RecordFilter>().unwrap(), filter);
+    assert_eq!("".parse::<RecordFilter>().unwrap(), RecordFilter::default());
+    assert_eq!(RecordFilter::default().to_string(), "");
+}
+
+#[test]
+fn a_filter_that_is_not_understood_is_no_filter() {
+    for query in [
+        "subject",
+        "subjects=a",
+        "subject=a&subject=b",
+        "since=yesterday",
+        "limit=-1",
+        "follow=yes",
+        "text=%ff",
+        "pod_uid=a",
+    ] {
+        assert!(query.parse::<RecordFilter>().is_err(), "{query}");
+    }
+    let long = format!("text={}", "a".repeat(8 * 1024));
+    assert!(long.parse::<RecordFilter>().unwrap_err().to_string().contains("at most 8192"));
 }

@@ -80,7 +80,7 @@ fn verdict(text: &str) -> Result<String, String> {
 fn kind(text: &str) -> Result<Kind, String> {
     serde_json::from_value(text.into()).map_err(|_| {
         format!(
-            "`{text}` is no kind; write one of enrol, config, policy, open, intent, outcome, progress, refused, close, heartbeat, gap, recovered, end"
+            "`{text}` is no kind; write one of enrol, config, policy, read, open, intent, outcome, progress, refused, close, heartbeat, gap, recovered, end"
         )
     })
 }
