@@ -1,0 +1,200 @@
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use sluice_link::{Clients, CredentialsWatch, identity_of};
+use sluice_wire::Identity;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::answer::Answer;
+use crate::shutdown::Shutdown;
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// Whom its certificate speaks for; `None`: it showed none, or one that is
+    /// nobody's of ours.
+    pub identity: Option<Identity>,
+    /// When that certificate ends.
+    pub expires: Option<Timestamp>,
+}
+
+/// Connections at a time, at each listener.
+const MAX_CONNECTIONS: usize = 4096;
+/// For a handshake, for the head of a request and for its body.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For what is under way when the process is to end.
+const DRAIN: Duration = Duration::from_secs(8);
+/// Requests at a time on one connection.
+const MAX_STREAMS: u32 = 16;
+
+/// Serves TLS until `shutdown`, then lets what is under way finish.
+pub async fn serve<S, F>(
+    listener: TcpListener,
+    credentials: CredentialsWatch,
+    clients: Clients,
+    shutdown: Shutdown,
+    service: S,
+) where
+    S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    accept(listener, shutdown.clone(), move |stream| {
+        let (credentials, shutdown, service) = (credentials.clone(), shutdown.clone(), service.clone());
+        async move {
+            let current = credentials.borrow().clone();
+            let Some(current) = current else { return debug!("a connection before the first certificate") };
+            let config = match current.server_config(clients) {
+                Ok(config) => config,
+                Err(cause) => return warn!(%cause, "no TLS with these credentials"),
+            };
+            let stream = match tokio::time::timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(cause)) => return debug!(%cause, "no TLS"),
+                Err(_) => return debug!("no TLS in time"),
+            };
+            let (_, session) = stream.get_ref();
+            let h2 = session.alpn_protocol() == Some(b"h2");
+            let peer = session.peer_certificates().and_then(<[_]>::first).map(peer).unwrap_or_default();
+            connection(stream, h2, peer, shutdown, service).await;
+        }
+    })
+    .await;
+}
+
+/// Serves plain HTTP/1.1 until `shutdown`: health and metrics.
+pub async fn serve_plain<S, F>(listener: TcpListener, shutdown: Shutdown, service: S)
+where
+    S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    accept(listener, shutdown.clone(), move |stream| {
+        connection(stream, false, Peer::default(), shutdown.clone(), service.clone())
+    })
+    .await;
+}
+
+fn peer(certificate: &CertificateDer<'static>) -> Peer {
+    let ends = X509Certificate::from_der(certificate).ok();
+    let ends = ends.and_then(|(_, parsed)| Timestamp::from_second(parsed.validity().not_after.timestamp()).ok());
+    Peer { identity: identity_of(certificate), expires: ends }
+}
+
+async fn accept<C, F>(listener: TcpListener, shutdown: Shutdown, connection: C)
+where
+    C: Fn(TcpStream) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            () = shutdown.requested() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                let served = connection(stream);
+                tokio::spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+            Err(cause) => {
+                // Out of descriptors, most likely: others must end first.
+                warn!(%cause, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(DRAIN, places.acquire_many(all)).await;
+}
+
+async fn connection<T, S, F>(stream: T, h2: bool, peer: Peer, shutdown: Shutdown, service: S)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let ends = end_of(peer.expires);
+    let service = service_fn(move |request| {
+        let answer = service(peer.clone(), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let io = TokioIo::new(stream);
+    // The two protocols have no type in common.
+    macro_rules! run {
+        ($connection:expr) => {{
+            let mut connection = std::pin::pin!($connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = async { tokio::select! { () = shutdown.requested() => {}, () = ends => {} } } => {
+                    connection.as_mut().graceful_shutdown();
+                    match tokio::time::timeout(DRAIN, connection).await {
+                        Ok(ended) => ended,
+                        Err(_) => return,
+                    }
+                }
+            };
+            if let Err(cause) = ended {
+                debug!(%cause, "a connection ended early");
+            }
+        }};
+    }
+    if h2 {
+        run!(
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(MAX_STREAMS)
+                .keep_alive_interval(Duration::from_secs(30))
+                .keep_alive_timeout(PATIENCE)
+                .serve_connection(io, service)
+        );
+    } else {
+        run!(
+            hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(PATIENCE)
+                .serve_connection(io, service)
+        );
+    }
+}
+
+/// Nobody is who his certificate said after its end: the connection is made
+/// anew then.
+async fn end_of(expires: Option<Timestamp>) {
+    let Some(expires) = expires else { return std::future::pending().await };
+    let left = expires.as_second().saturating_sub(Timestamp::now().as_second());
+    tokio::time::sleep(Duration::from_secs(u64::try_from(left).unwrap_or(0))).await;
+}
+
+/// The body of a request, at most `limit` bytes of it.
+///
+/// # Errors
+/// When it is longer, or does not arrive.
+pub async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, io::Error> {
+    let read = async { Limited::new(body, limit).collect().await };
+    match tokio::time::timeout(PATIENCE, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(cause)) => Err(io::Error::other(format!("the body cannot be read ({cause}); at most {limit} bytes"))),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the body did not arrive in time")),
+    }
+}
