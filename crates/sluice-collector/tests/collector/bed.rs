@@ -40,7 +40,7 @@ impl Authority {
     fn of(key: KeyPair) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.serial_number = Some(1.into());
+        params.serial_number = Some(1_u64.into());
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
