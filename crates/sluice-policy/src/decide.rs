@@ -129,11 +129,11 @@ impl Compiled {
         let mut denied: Option<(&Rule, Answer)> = None;
         for (policy, rule) in self.rules(question.command, counted) {
             match (rule.action, rule.matches(question)) {
-                (RuleAction::Deny, answer @ (Answer::Yes | Answer::Unknown)) => {
-                    // A certain denial explains better than a possible one.
-                    if denied.is_none_or(|(_, earlier)| earlier == Answer::Unknown && answer == Answer::Yes) {
-                        denied = Some((rule, answer));
-                    }
+                // A certain denial explains better than a possible one.
+                (RuleAction::Deny, answer @ (Answer::Yes | Answer::Unknown))
+                    if denied.is_none_or(|(_, earlier)| earlier == Answer::Unknown && answer == Answer::Yes) =>
+                {
+                    denied = Some((rule, answer));
                 }
                 (RuleAction::Allow, Answer::Yes) if policy.grants(question.command) => {
                     allowed.get_or_insert(rule);
