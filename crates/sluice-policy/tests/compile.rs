@@ -82,7 +82,7 @@ fn a_selector_is_about_labels() {
 #[test]
 fn a_policy_that_is_about_others_is_a_warning_that_says_so() {
     let text = policy("p", "{selector: {matchLabels: {app: coder}}}");
-    let compiled_ = compiled(&[text.clone()], &workload("agents", &[("app", "other")])).expect("a policy");
+    let compiled_ = compiled(std::slice::from_ref(&text), &workload("agents", &[("app", "other")])).expect("a policy");
     let said: Vec<String> = compiled_.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
@@ -136,7 +136,7 @@ fn two_policies_that_differ_about_a_target_are_refused() {
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(problems[0].path, "spec.targets[0]");
         assert!(
-            problems[0].message.contains(&format!("policy agents/a has target `prod`"))
+            problems[0].message.contains("policy agents/a has target `prod`")
                 && problems[0].message.contains(&format!("another {field};")),
             "{}",
             problems[0]

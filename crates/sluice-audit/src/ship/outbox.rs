@@ -121,7 +121,7 @@ impl Outbox {
     ///
     /// # Errors
     /// Why not. It can be tried again.
-    pub fn next(&mut self) -> Result<Option<Batch>, ShipError> {
+    pub fn next_batch(&mut self) -> Result<Option<Batch>, ShipError> {
         loop {
             if let Some(batch) = &self.batch {
                 return Ok(Some(batch.clone()));

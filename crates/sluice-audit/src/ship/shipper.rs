@@ -172,7 +172,7 @@ impl Work {
     async fn next(&mut self) -> Result<Option<Batch>, ShipError> {
         let Some(mut outbox) = self.outbox.take() else { return Ok(None) };
         let (outbox, next) = tokio::task::spawn_blocking(move || {
-            let next = outbox.next();
+            let next = outbox.next_batch();
             (outbox, next)
         })
         .await
