@@ -18,6 +18,8 @@ pub(crate) const SYSTEM: &str = "sluice-system";
 const RELEASE: &str = "sluice";
 /// `keep`: take the release that is there, and leave it there.
 const VARIABLE: &str = "SLUICE_E2E_INSTALLATION";
+/// More values for Helm, as `--set` takes them.
+const SET: &str = "SLUICE_E2E_SET";
 
 /// The release, for one run of the tests.
 pub(crate) struct Installation {
@@ -34,8 +36,10 @@ impl Installation {
             bail!("the release {RELEASE} is installed already; uninstall it, or set {VARIABLE}=keep");
         }
         if !there {
-            let built = shell(&root().join("tests/images/build"), &[])?;
-            check("tests/images/build", &built)?;
+            if !std::env::var(SET).is_ok_and(|set| set.contains("image.tag")) {
+                let built = shell(&root().join("tests/images/build"), &[])?;
+                check("tests/images/build", &built)?;
+            }
             volume()?;
             install(&[])?;
         }
@@ -75,8 +79,9 @@ pub(crate) fn install(set: &[&str]) -> Result<()> {
     let (chart, values) = (text(&chart)?, text(&values)?);
     arguments.extend([chart, "--namespace", SYSTEM, "--create-namespace", "--values", values]);
     arguments.extend(["--wait", "--timeout", "5m"]);
-    for one in set {
-        arguments.extend(["--set", *one]);
+    let more = std::env::var(SET).unwrap_or_default();
+    for one in set.iter().copied().chain(Some(more.as_str()).filter(|more| !more.is_empty())) {
+        arguments.extend(["--set", one]);
     }
     let finished = helm(&arguments)?;
     if !finished.status.success() {

@@ -15,14 +15,22 @@ use crate::pod::{Pod, gateway_status};
 pub(crate) fn kill_gateway(pod: &Pod) -> Result<()> {
     let object = pod.object()?;
     let id = container_id(gateway_status(&object)?)?;
-    kill(&processes(&id)?)
+    signal("-KILL", &processes(&id)?)
+}
+
+/// Stops the pod's gateway in the middle of what it does, for good: it hears no
+/// request to end.
+pub(crate) fn stop_gateway(pod: &Pod) -> Result<()> {
+    let object = pod.object()?;
+    let id = container_id(gateway_status(&object)?)?;
+    signal("-STOP", &processes(&id)?)
 }
 
 /// Ends every process of every container of a pod, its sandbox too, at once:
 /// what the pod sees of a node that fails and comes back.
 pub(crate) fn kill_pod(pod: &Value) -> Result<()> {
     let uid = pod["metadata"]["uid"].as_str().context("a UID")?;
-    kill(&processes(&format!("pod{uid}"))?)
+    signal("-KILL", &processes(&format!("pod{uid}"))?)
 }
 
 /// A file in a volume of a pod, as the node sees it.
@@ -63,8 +71,8 @@ fn processes(name: &str) -> Result<Vec<u32>> {
     Ok(found)
 }
 
-fn kill(processes: &[u32]) -> Result<()> {
+fn signal(signal: &str, processes: &[u32]) -> Result<()> {
     let ids: Vec<String> = processes.iter().map(ToString::to_string).collect();
     // One that ended by itself in between is as dead.
-    Command::new("kill").arg("-KILL").args(&ids).output().context("run kill").map(drop)
+    Command::new("kill").arg(signal).args(&ids).output().context("run kill").map(drop)
 }

@@ -22,8 +22,10 @@ pub(super) fn trials() -> Vec<Trial> {
     trials.extend(both("bypass::addresses::a_raw_address_with_another_sni_is_out_of_reach", with_another_sni));
     trials.extend(both("bypass::addresses::an_allowed_sni_lands_at_the_real_host", allowed_sni));
     trials.extend(both("bypass::addresses::the_api_servers_own_address_is_no_way_around", api_server_address));
-    trials.extend(both("bypass::addresses::another_pod_is_out_of_reach_on_every_port", every_port));
+    trials.extend(both("bypass::addresses::another_pod_is_out_of_reach_on_other_ports", other_ports));
     trials.extend(both("bypass::addresses::an_inbound_pull_by_a_peer_gets_nothing", inbound_pull));
+    trials.extend(both("bypass::addresses::the_nodes_own_services_are_out_of_reach", node_services));
+    trials.push(one("bypass::addresses::the_gateways_own_ports_lead_nowhere", own_ports));
     trials.push(one("bypass::addresses::another_sni_at_a_targets_address_is_denied", || another_name(Place::Sni)));
     trials.push(one("bypass::addresses::another_host_header_is_denied", || another_name(Place::Host)));
     trials.push(one("bypass::addresses::another_authority_is_denied", || another_name(Place::Authority)));
@@ -114,9 +116,40 @@ fn api_server_address(family: Family) -> Result<()> {
     Ok(())
 }
 
-fn every_port(family: Family) -> Result<()> {
+/// The kubelet, which runs commands in every container of the node.
+fn node_services(family: Family) -> Result<()> {
     let scene = Scene::get()?;
-    for port in [53, 80, 6443] {
+    let node: IpAddr =
+        Cluster::get()?.variable(if family == Family::V4 { "CLUSTER_V4" } else { "CLUSTER_V6" })?.parse()?;
+    let to = at(node, 10_250);
+    let came = scene.agent.probe(&["https", "-to", &to, "-path", "/pods"])?;
+    ensure!(came["status"].is_null() && came["certificate"].is_null(), "{came}");
+    let came = scene.peer.free.probe(&["https", "-to", &to, "-path", "/pods"])?;
+    ensure!(came["status"] == 401, "where nothing stops it, the kubelet answers: {came}");
+    Ok(())
+}
+
+/// Dialled by the agent itself, not by the kernel's redirect: the original
+/// destination is the gateway, which must not dial itself for ever.
+fn own_ports() -> Result<()> {
+    let scene = Scene::get()?;
+    let before = scene.agent.gateway_restarts()?;
+    let own = scene.agent.addresses.iter().map(|address| at(*address, 15_001));
+    for to in ["127.0.0.1:15001".to_owned(), "[::1]:15001".to_owned()].into_iter().chain(own) {
+        for _ in 0..5 {
+            let came = scene.agent.probe(&["tcp", &to, "GET / HTTP/1.1\r\nHost: evil.example.com\r\n\r\n"])?;
+            ensure!(!came["answer"].to_string().contains("200"), "{to}: {came}");
+        }
+    }
+    assert_eq!(scene.agent.gateway_restarts()?, before);
+    let came = scene.agent.probe(&["dns", "kubernetes.default.svc"])?;
+    ensure!(came["addresses"].is_array(), "{came}");
+    Ok(())
+}
+
+fn other_ports(family: Family) -> Result<()> {
+    let scene = Scene::get()?;
+    for port in [53, 80] {
         scene
             .peer
             .is_out_of_reach(&scene.agent, family, |mark, address| words(&["tcp", &at(address, port), mark]))

@@ -76,7 +76,11 @@ fn uninjected() -> Result<()> {
     pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "token", "mountPath": "/token"}]);
     let pod = Pod::start(&namespace, &pod)?;
     let finished = pod.exec(&["/bin/cat", "/token/token"])?;
-    assert_code("uninjected", &enrol(finished.stdout.trim())?, "NotInjected")
+    let answer = enrol(finished.stdout.trim())?;
+    let code = answer.json()?["code"].clone();
+    // The control plane looks at injected pods alone: it may not know this one at all.
+    ensure!(code == "NotInjected" || code == "UnknownPod", "{} {}", answer.status, answer.text());
+    Ok(())
 }
 
 /// With the gateway's own token, which only its node could give away.

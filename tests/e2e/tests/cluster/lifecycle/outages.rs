@@ -3,10 +3,10 @@
 use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::json;
-use sluice_testkit::{Cluster, eventually};
+use sluice_testkit::eventually;
 
 use super::policy_changes::{MAP, ask, assert_status, rules};
-use crate::installation::{install, scale};
+use crate::installation::scale;
 use crate::kube::{Namespace, apply, unique};
 use crate::node::kill_gateway;
 use crate::pod::{Pod, agent};
@@ -18,7 +18,6 @@ pub(super) fn alone() -> Vec<Trial> {
     vec![
         one("lifecycle::outages::without_the_control_plane_sidecars_go_on", control_down),
         one("lifecycle::outages::without_the_collector_reads_spool_and_changes_are_denied", collector_down),
-        one("lifecycle::outages::a_trail_that_is_full_stops_the_agent_until_the_collector_is_back", trail_full),
         one("lifecycle::outages::a_gateway_that_is_killed_while_the_collector_is_away_loses_nothing", both_down),
     ]
 }
@@ -105,60 +104,6 @@ fn while_collector_is_down(pod: &Pod, maps: &str, made: &str, late: &str) -> Res
     ensure!(there.status.success(), "the change was made: {}", there.stderr);
     assert_eq!(pod.gateway_restarts()?, 0);
     Ok(())
-}
-
-/// The agent writes so many records that the room for them ends: filling the
-/// disk buys it nothing, and no record is lost.
-fn trail_full() -> Result<()> {
-    install(&["gateway.trailSize=64Mi"])?;
-    let outcome = filled();
-    scale("sluice-collector", 1)?;
-    install(&[])?;
-    outcome
-}
-
-fn filled() -> Result<()> {
-    let namespace = Namespace::new(&json!({}))?;
-    apply(&policy(&namespace, "agents", "", &rules("get"), "")?)?;
-    let pod = Pod::start(&namespace, &agent("agent"))?;
-    until_programmed(&namespace, "agents")?;
-    scale("sluice-collector", 0)?;
-    // Long words of the agent's own make records long.
-    let long = "x".repeat(3000);
-    eventually("the trail is full", || {
-        let (status, came) = ask(&pod, "GET", &format!("{MAP}?fieldManager={long}"), "")?;
-        if status == 503 {
-            return Ok(());
-        }
-        let counts = flood(&pod, &long)?;
-        bail!("{came}; {counts}")
-    })?;
-    assert_status(&pod, "GET", MAP, 503)?;
-    assert_eq!(pod.gateway_restarts()?, 0, "it is neither killed nor evicted");
-    scale("sluice-collector", 1)?;
-    eventually("commands are let through again", || assert_status(&pod, "GET", MAP, 200))?;
-    pod.delete()?;
-    until_end(&pod.uid).map(drop)
-}
-
-fn flood(pod: &Pod, long: &str) -> Result<serde_json::Value> {
-    let cluster = Cluster::get()?;
-    let (host, token) = (cluster.host()?, cluster.developer()?);
-    let (to, path) = (format!("{host}:443"), format!("{MAP}?fieldManager={long}"));
-    pod.probe(&[
-        "requests",
-        "3000",
-        "-to",
-        &to,
-        "-name",
-        host,
-        "-path",
-        &path,
-        "-token",
-        &token,
-        "-ca",
-        "/run/sluice/trust/ca.crt",
-    ])
 }
 
 fn both_down() -> Result<()> {

@@ -107,16 +107,12 @@ fn stock_kubectl() -> Result<()> {
     until_programmed(&namespace, "agents")?;
     let listed = pod.kubectl(&["get", "pods", "--output", "name", "--namespace", &namespace.name])?;
     ensure!(listed.as_ref().is_ok_and(|text| text.contains("pod/agent")), "{listed:?}");
-    let host = sluice_testkit::Cluster::get()?.host()?;
     let token = sluice_testkit::Cluster::get()?.developer()?;
-    let server = format!("https://{host}");
     let listed = pod.kubectl(&[
-        "--server",
-        &server,
+        "--context",
+        "aks",
         "--token",
         &token,
-        "--certificate-authority",
-        "/run/sluice/trust/ca.crt",
         "get",
         "secret",
         "db",

@@ -136,8 +136,7 @@ fn does_not_compile() -> Result<()> {
     assert_eq!(revision(&namespace, "agents")?, before);
 
     // A provider that is not there.
-    let nobody =
-        policy(&namespace, "other", "", &rules("list"), "")?.replace("providers: [entra]", "providers: [nobody]");
+    let nobody = policy(&namespace, "other", "", &rules("list"), "")?.replace("entra", "nobody");
     apply(&nobody)?;
     eventually("a condition that says so", || {
         let object = kube::get(&["gatewaypolicy", "other", "--namespace", &namespace.name])?;
