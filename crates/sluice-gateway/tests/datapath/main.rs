@@ -2,6 +2,7 @@
 
 mod path;
 mod pod;
+mod program;
 mod streams;
 mod strict;
 // The control plane and the collector that the link itself is tested with.

@@ -22,14 +22,14 @@ use crate::wire::{self, Asked, Authority, DOMAIN, Here, POD};
 use crate::world::{HOST, IN_CLUSTER, LONG, Server, connect_to, leaves, of_kind, read_to_end};
 
 /// What the control plane would say to the pod, and what it heard.
-struct Control {
-    server: wire::Server,
+pub(crate) struct Control {
+    pub(crate) server: wire::Server,
     line: Arc<watch::Sender<String>>,
     reports: mpsc::UnboundedReceiver<Report>,
 }
 
 impl Control {
-    async fn start(authority: &Arc<Authority>) -> Self {
+    pub(crate) async fn start(authority: &Arc<Authority>) -> Self {
         let (line, reports) = (Arc::new(watch::Sender::new(String::new())), mpsc::unbounded_channel());
         let (signer, lines, heard) = (authority.clone(), line.clone(), reports.0);
         let answer = move |asked: &Asked| match asked.path.as_str() {
@@ -58,7 +58,7 @@ impl Control {
     }
 
     /// Sends a policy; `ca` is the bundle that it names.
-    fn send(&self, revision: &str, policy: &str, ca: &str) {
+    pub(crate) fn send(&self, revision: &str, policy: &str, ca: &str) {
         let line = json!({
             "revision": revision,
             "documents": [{"name": "GatewayPolicy/agents/test", "yaml": policy}],
@@ -68,7 +68,7 @@ impl Control {
         self.line.send_replace(line.to_string());
     }
 
-    async fn report(&mut self, revision: &str) -> Report {
+    pub(crate) async fn report(&mut self, revision: &str) -> Report {
         loop {
             let report = tokio::time::timeout(LONG, self.reports.recv()).await.expect("in time").expect("open");
             if report.revision == revision {
@@ -80,13 +80,13 @@ impl Control {
 
 /// A collector that keeps nothing but how far each epoch is.
 #[derive(Clone, Default)]
-struct Taken {
+pub(crate) struct Taken {
     epochs: Arc<Mutex<HashMap<Uuid, Intake>>>,
     away: Arc<watch::Sender<bool>>,
 }
 
 impl Taken {
-    fn take(&self, asked: &Asked) -> wire::Answer {
+    pub(crate) fn take(&self, asked: &Asked) -> wire::Answer {
         if *self.away.borrow() {
             return wire::json(507, &IngestRefusal::Full { message: "no room".into() });
         }
@@ -108,7 +108,7 @@ impl Taken {
         wire::json(200, &IngestAnswer { epoch: start.epoch, acknowledged })
     }
 
-    fn sequences(&self) -> Vec<(u64, bool)> {
+    pub(crate) fn sequences(&self) -> Vec<(u64, bool)> {
         let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
         epochs.values().map(|intake| (intake.sequence, intake.ended)).collect()
     }
@@ -248,7 +248,7 @@ impl PodWorld {
 const GET: &str = "GET /api/v1/namespaces/dev/pods";
 const DELETE: &str = "DELETE /api/v1/namespaces/dev/pods/web";
 
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 apiVersion: sluice.dev/v1alpha1
 kind: GatewayPolicy
 metadata: {name: test, namespace: agents}
