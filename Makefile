@@ -3,13 +3,16 @@
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sluice
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: help demo test unit e2e lint fuzz bench cluster cluster-down images chart generate
+.PHONY: help demo demo-local test unit e2e lint fuzz bench cluster cluster-down images chart generate
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## a transcript on a real cluster: allowed, masked, denied, recorded, tampered with
-	tests/demo/run
+demo: ## on a real cluster: helm install, an annotated pod, allowed, masked, denied, recorded, tampered with
+	tests/demo/cluster/run
+
+demo-local: ## the same without Kubernetes around the agent: sluice run on this machine
+	tests/demo/local/run
 
 test: ## everything: unit, property and golden tests, then the cluster
 	$(MAKE) unit
