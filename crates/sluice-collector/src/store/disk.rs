@@ -1,9 +1,9 @@
 //! Bytes onto the disk: there after a crash, or not there at all.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
@@ -53,11 +53,24 @@ pub(super) fn append(path: &Path, at: u64, bytes: &[u8]) -> Result<(), WriteErro
     file.sync_data().map_err(WriteError::Unknown)
 }
 
-/// Cuts a file back to `len` bytes.
-pub(super) fn cut(path: &Path, len: u64) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
+/// Moves what stands behind the first `len` bytes of a file into another beside
+/// it, and says which. Durable before the first is cut.
+pub(super) fn set_aside(path: &Path, len: u64) -> io::Result<PathBuf> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(len))?;
+    Read::by_ref(&mut file).take(MAX_ASIDE).read_to_end(&mut tail)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // The same place can be torn again and again.
+    let free = (1..u32::MAX).map(|time| format!("{name}.{len}.{time}.torn")).find(|name| !folder.join(name).exists());
+    let name = free.ok_or(io::ErrorKind::AlreadyExists)?;
+    create(folder, &name, &tail).map_err(|error| match error {
+        WriteError::Undone(error) | WriteError::Unknown(error) => error,
+    })?;
     file.set_len(len)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(folder.join(name))
 }
 
 /// Makes a folder that nobody else may look into.
@@ -102,6 +115,8 @@ pub(super) fn taken(len: u64) -> u64 {
 /// Ends the name of what is being made.
 pub(super) const UNFINISHED: &str = ".new";
 const BLOCK: u64 = 4096;
+/// The longest batch is much shorter.
+const MAX_ASIDE: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -117,9 +132,10 @@ mod tests {
         assert!(matches!(append(&path, 3, b"three"), Err(WriteError::Unknown(_))));
         assert!(matches!(append(&folder.path().join("b"), 0, b"x"), Err(WriteError::Undone(_))));
         assert!(matches!(create(&folder.path().join("none"), "a", b"x"), Err(WriteError::Undone(_))));
-        cut(&path, 4).unwrap();
+        let aside = set_aside(&path, 4).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"onet");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read(aside).unwrap(), b"wo");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -336,8 +336,11 @@ impl State {
                     let why = format!("{} bytes of {} are no records", tail, path.display());
                     return Err(io::Error::new(io::ErrorKind::InvalidData, why));
                 }
-                warn!(file = %path.display(), tail, "a batch that was never acknowledged is cut off");
-                disk::cut(&path, intake.offset)?;
+                // A write that a kill cut short; or damage, which nothing here
+                // tells from it. Then what is missing shows in `verify`, and
+                // what was there is still to be had.
+                let aside = disk::set_aside(&path, intake.offset)?;
+                warn!(file = %path.display(), tail, aside = %aside.display(), "what stands behind the last whole record is set aside");
             }
             for number in &files.segments {
                 let path = folder.join(intake::segment_name(ordinal, epoch, *number));
