@@ -13,7 +13,7 @@ pub struct LinkError {
     /// What to do.
     pub fix: String,
     /// The answer, where there was one.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Box<Refusal>>,
 }
 
 impl LinkError {
@@ -25,7 +25,7 @@ impl LinkError {
     /// An answer that says no.
     pub(crate) fn refused(url: impl Into<String>, refusal: Refusal) -> Self {
         let (what, fix) = (format!("refused ({:?}): {}", refusal.code, refusal.message), refusal.fix.clone());
-        Self { url: url.into(), what, fix, refusal: Some(refusal) }
+        Self { url: url.into(), what, fix, refusal: Some(Box::new(refusal)) }
     }
 
     /// No connection.

@@ -113,13 +113,16 @@ pub(crate) struct Server {
     _tasks: JoinSet<()>,
 }
 
+/// What a server says to what it is asked.
+type Answering = Box<dyn FnMut(&Asked) -> Answer + Send>;
+
 impl Server {
     pub(crate) async fn start(credentials: Credentials, answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
         let port = listener.local_addr().expect("address").port();
         let endpoint = format!("https://control.test:{port}").parse().expect("URL");
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let answer: Arc<Mutex<Box<dyn FnMut(&Asked) -> Answer + Send>>> = Arc::new(Mutex::new(Box::new(answer)));
+        let answer: Arc<Mutex<Answering>> = Arc::new(Mutex::new(Box::new(answer)));
         let mut tasks = JoinSet::new();
         let seen = asked.clone();
         tasks.spawn(async move {
