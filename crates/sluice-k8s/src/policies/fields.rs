@@ -47,7 +47,7 @@ fn collect(schema: &Value, shown: &str, steps: &[String], places: &mut Vec<Place
                 let steps = [steps, &[format!("{name}[]")]].concat();
                 collect(items, &format!("{shown}.{name}[]"), &steps, places);
             }
-            None => collect(below, &format!("{shown}.{name}"), &[steps, &[name.clone()]].concat(), places),
+            None => collect(below, &format!("{shown}.{name}"), &[steps, std::slice::from_ref(name)].concat(), places),
         }
     }
 }
