@@ -23,20 +23,42 @@ pub(crate) async fn identify(
     headers: &HeaderMap,
 ) -> Result<Subject, Refusal> {
     let workload = || policy.compiled.workload_allowed(&target.name);
+    let mut own = false;
     let token = match presented(headers)? {
-        // A pod's own token at its own API server says no more than that it is
-        // the pod.
-        Some(token) if shared.is_own_token(&target.host, &token) && workload() => {
-            return Ok(Subject::workload(&shared.workload));
+        Some(token) => {
+            // A pod's own token at its own API server says no more than that
+            // it is the pod.
+            own = shared.is_own_token(&target.host, &token);
+            if own && workload() {
+                return Ok(Subject::workload(&shared.workload));
+            }
+            token
         }
-        Some(token) => token,
         None => match &shared.token_file {
             Some(path) => stored(path).await?,
             None if workload() => return Ok(Subject::workload(&shared.workload)),
             None => return Err(anonymous(target)),
         },
     };
-    policy.authenticator.identify(&token, &target.audiences, &target.providers).await
+    let judged = policy.authenticator.identify(&token, &target.audiences, &target.providers).await;
+    judged.map_err(|refusal| if own { as_workload(refusal, target) } else { refusal })
+}
+
+/// Clients send the pod's own token by themselves: what is amiss is the policy,
+/// not the token.
+fn as_workload(refusal: Refusal, target: &Target) -> Refusal {
+    Refusal {
+        message: format!(
+            "the token is the pod's own, and policy does not let the workload act as itself ({})",
+            refusal.message
+        ),
+        fix: format!(
+            "Set `identity.workload: Allowed` in the policy of target {}, or list a provider there that vouches for the \
+             cluster's service accounts.",
+            target.name
+        ),
+        ..refusal
+    }
 }
 
 /// The bearer token of a request (RFC 6750 section 2.1).

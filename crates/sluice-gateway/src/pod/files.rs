@@ -39,7 +39,11 @@ impl AgentFiles {
 
     /// The API servers of a policy.
     pub(crate) fn write_kubeconfig(&self, compiled: &Compiled) -> Result<(), TrustError> {
-        write_whole(&self.trust.join("kubeconfig"), kubeconfig(compiled.targets()).as_bytes(), READABLE)
+        write_whole(
+            &self.trust.join("kubeconfig"),
+            kubeconfig(compiled.targets(), &self.namespace).as_bytes(),
+            READABLE,
+        )
     }
 
     /// The token of the moment.
@@ -49,8 +53,9 @@ impl AgentFiles {
 }
 
 /// A context for each API server. Users have no credentials here: agents bring
-/// theirs, but for the pod's own cluster, where the service account's token is.
-fn kubeconfig(targets: &[Target]) -> String {
+/// theirs, but for the pod's own cluster, where the service account's token is,
+/// and where clients start in the pod's namespace, as without a kubeconfig.
+fn kubeconfig(targets: &[Target], namespace: &str) -> String {
     let servers: Vec<&Target> = targets.iter().filter(|target| target.kind == TargetKind::Kubernetes).collect();
     let user = |target: &Target| if is_in_cluster(&target.host) { json!({"tokenFile": TOKEN}) } else { json!({}) };
     let clusters = servers.iter().map(|target| {
@@ -59,9 +64,13 @@ fn kubeconfig(targets: &[Target]) -> String {
         json!({"name": target.name, "cluster": {"server": server, "certificate-authority": CA}})
     });
     let users = servers.iter().map(|target| json!({"name": target.name, "user": user(target)}));
-    let contexts = servers
-        .iter()
-        .map(|target| json!({"name": target.name, "context": {"cluster": target.name, "user": target.name}}));
+    let contexts = servers.iter().map(|target| {
+        let mut context = json!({"cluster": target.name, "user": target.name});
+        if is_in_cluster(&target.host) {
+            context["namespace"] = json!(namespace);
+        }
+        json!({"name": target.name, "context": context})
+    });
     let current = servers.iter().find(|target| is_in_cluster(&target.host)).or(servers.first());
     let config = json!({
         "apiVersion": "v1",
@@ -93,18 +102,19 @@ mod tests {
 
     #[test]
     fn each_server_has_a_context_and_the_own_one_is_current() {
-        let text =
-            kubeconfig(&[target("aks", "prod.hcp.azmk8s.io", 6443), target("here", "kubernetes.default.svc", 443)]);
+        let targets = [target("aks", "prod.hcp.azmk8s.io", 6443), target("here", "kubernetes.default.svc", 443)];
+        let text = kubeconfig(&targets, "agents");
         let config: serde_json::Value = serde_norway::from_str(&text).expect("YAML");
         assert_eq!(config["current-context"], "here");
         assert_eq!(config["clusters"][0]["cluster"]["server"], "https://prod.hcp.azmk8s.io:6443");
         assert_eq!(config["clusters"][1]["cluster"]["server"], "https://kubernetes.default.svc");
         assert_eq!(config["users"][0]["user"], json!({}));
         assert_eq!(config["users"][1]["user"]["tokenFile"], TOKEN);
-        assert_eq!(config["contexts"].as_array().map(Vec::len), Some(2));
-        let none: serde_json::Value = serde_norway::from_str(&kubeconfig(&[])).expect("YAML");
+        assert_eq!(config["contexts"][0]["context"], json!({"cluster": "aks", "user": "aks"}));
+        assert_eq!(config["contexts"][1]["context"], json!({"cluster": "here", "user": "here", "namespace": "agents"}));
+        let none: serde_json::Value = serde_norway::from_str(&kubeconfig(&[], "agents")).expect("YAML");
         assert_eq!(none["current-context"], "");
-        let one = kubeconfig(&[target("aks", "prod.hcp.azmk8s.io", 443)]);
+        let one = kubeconfig(&[target("aks", "prod.hcp.azmk8s.io", 443)], "agents");
         assert!(one.contains("current-context: aks"), "{one}");
     }
 
