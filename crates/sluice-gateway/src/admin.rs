@@ -1,6 +1,8 @@
-//! `/healthz`, `/readyz` and `/metrics`, in plain HTTP, for operators.
+//! `/healthz`, `/readyz` and `/metrics`, in plain HTTP, for operators; in a pod
+//! the probes of the agent's containers too.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,9 +14,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::probe::ProbeError;
 use crate::shared::Shared;
 
-const MAX_CONNECTIONS: usize = 16;
+/// A probe holds one for as long as its container takes.
+const MAX_CONNECTIONS: usize = 64;
 
 /// Serves until the gateway ends.
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
@@ -31,9 +35,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
         };
         let shared = shared.clone();
         tokio::spawn(async move {
+            let asked = stream.local_addr().map(|address| address.ip().to_canonical());
             let service = service_fn(move |request: hyper::Request<Incoming>| {
-                let answer = answer(&shared, request.uri().path());
-                async move { Ok::<_, Infallible>(answer) }
+                let (shared, asked) = (shared.clone(), asked.as_ref().ok().copied());
+                async move { Ok::<_, Infallible>(answer(&shared, request.uri().path(), asked).await) }
             });
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -48,17 +53,29 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-fn answer(shared: &Shared, path: &str) -> Response<Full<Bytes>> {
+/// `asked`: the address of this machine that was connected to.
+async fn answer(shared: &Shared, path: &str, asked: Option<IpAddr>) -> Response<Full<Bytes>> {
     let (status, kind, text) = match path {
         "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => ready(shared),
         "/metrics" => (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics(shared)),
-        _ => (StatusCode::NOT_FOUND, TEXT, "there are /healthz, /readyz and /metrics\n".to_owned()),
+        path => match (shared.probes.get(path), asked) {
+            (Some(probe), Some(own)) => probed(probe.make(own).await),
+            _ => (StatusCode::NOT_FOUND, TEXT, "there are /healthz, /readyz and /metrics\n".to_owned()),
+        },
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
     response
+}
+
+fn probed(result: Result<(), ProbeError>) -> (StatusCode, &'static str, String) {
+    match result {
+        Ok(()) => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+        // Kubernetes shows it as the reason.
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{error}\n")),
+    }
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";

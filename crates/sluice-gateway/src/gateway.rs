@@ -218,6 +218,7 @@ impl Gateway {
             token_file: options.token_file,
             files: pod.map(|pod| pod.files.clone()),
             in_cluster,
+            probes: pod.map(|pod| pod.probes.clone()).unwrap_or_default(),
             shipping: shipping.as_ref().map(Shipping::status),
             drain,
         });

@@ -30,6 +30,7 @@ mod mask;
 mod metrics;
 pub mod names;
 pub mod pod;
+pub mod probe;
 mod record;
 pub mod redirect;
 mod relay;

@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::pod::{AgentFiles, InCluster, is_in_cluster};
+use crate::probe::Probes;
 use crate::tls::ServerConfigs;
 use crate::trust::{Authorities, TrustError};
 use crate::way::Ways;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) files: Option<AgentFiles>,
     /// The API server of the pod's own cluster.
     pub(crate) in_cluster: Option<InCluster>,
+    /// What the node wants to know of the agent's containers.
+    pub(crate) probes: Probes,
     /// How records get to the collector, where there is one.
     pub(crate) shipping: Option<watch::Receiver<ShipStatus>>,
     /// Turns true once, at shutdown.

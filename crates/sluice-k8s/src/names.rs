@@ -70,6 +70,12 @@ pub const TCP_PORT: u16 = 15001;
 pub const DNS_PORT: u16 = 15053;
 /// Port of `/healthz` and `/readyz`.
 pub const HEALTH_PORT: u16 = 15021;
+/// On [`HEALTH_PORT`]: probes of the agent's containers, which the gateway makes
+/// for the node. `CONTAINER/KIND` follows.
+pub const PROBE_PATH: &str = "/probe/";
+/// Variable of the gateway: those probes as their owner wrote them, JSON, by
+/// path.
+pub const PROBES: &str = "SLUICE_PROBES";
 /// All ports of ours.
 pub const PORTS: [u16; 3] = [TCP_PORT, DNS_PORT, HEALTH_PORT];
 

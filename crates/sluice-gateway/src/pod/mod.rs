@@ -30,6 +30,8 @@ use std::time::Duration;
 use sluice_core::Intent;
 use sluice_link::Link;
 
+use crate::probe::Probes;
+
 /// What only a pod's sidecar has.
 #[derive(Debug)]
 pub struct Pod {
@@ -45,6 +47,8 @@ pub struct Pod {
     pub files: AgentFiles,
     /// The API server of the pod's own cluster.
     pub in_cluster: Option<InCluster>,
+    /// Probes of the agent's containers.
+    pub probes: Probes,
     /// Bytes that the trail may take.
     pub capacity: u64,
     /// Sockets of the resolver, one pair for each family.

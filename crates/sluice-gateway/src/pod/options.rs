@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use clap::Args;
 use sluice_link::Endpoint;
 
+use crate::probe::Probes;
+
 /// Serves the pod that it was injected into.
 ///
 /// Everything comes from the injected container: its environment and its
@@ -37,6 +39,10 @@ pub struct PodArguments {
     /// Its port.
     #[arg(long, env = "KUBERNETES_SERVICE_PORT", default_value_t = 443, value_name = "PORT")]
     pub api_port: u16,
+
+    /// Probes of the pod's containers, JSON by path: made here for the node.
+    #[arg(long, env = "SLUICE_PROBES", default_value = "", hide_env_values = true, value_name = "JSON")]
+    pub probes: Probes,
 
     /// Tokens, and what the pod is.
     #[arg(long, default_value = "/run/sluice/identity", value_name = "DIR")]

@@ -103,6 +103,7 @@ fn options(
         intents: workload::intents(&arguments.identity)?,
         files,
         in_cluster,
+        probes: arguments.probes,
         capacity: arguments.trail_bytes,
         dns: resolvers(&arguments.dns)?,
     };

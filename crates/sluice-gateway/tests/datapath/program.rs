@@ -31,11 +31,12 @@ fn volumes(folder: &Path) {
     }
 }
 
-fn program(folder: &Path, control: &Control, collector: &wire::Server, roots: &str) -> Child {
+fn program(folder: &Path, control: &Control, collector: &wire::Server, roots: &str, probes: &str) -> Child {
     let url = |server: &wire::Server| format!("https://127.0.0.1:{}", server.endpoint.port());
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice-gateway"));
     command.arg("pod").env_clear().env("SLUICE_CONTROL", url(&control.server));
     command.env("SLUICE_COLLECTOR", url(collector)).env("SLUICE_ROOTS", roots).env("SLUICE_SERVICE_ACCOUNT", "coder");
+    command.env("SLUICE_PROBES", probes);
     for (flag, name) in [
         ("--identity", "identity"),
         ("--private", "private"),
@@ -85,7 +86,10 @@ async fn an_injected_container_serves_its_pod_and_ends_when_told() {
         wire::Server::start(authority.credentials(&wire::collector()), move |asked| judge.take(asked)).await;
     let mut control = Control::start(&authority).await;
     control.send("r1", POLICY, &authority.pem);
-    let mut program = program(folder.path(), &control, &collector, &authority.pem);
+    let agent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the agent");
+    let port = agent.local_addr().expect("address").port();
+    let probes = format!(r#"{{"/probe/agent/liveness": {{"tcpSocket": {{"port": {port}}}, "timeoutSeconds": 1}}}}"#);
+    let mut program = program(folder.path(), &control, &collector, &authority.pem, &probes);
     let mut log = BufReader::new(program.stderr.take().expect("log")).lines();
     let serving = logged(&mut log, "serving").await;
     assert!(control.report("r1").await.in_force());
@@ -94,6 +98,12 @@ async fn an_injected_container_serves_its_pod_and_ends_when_told() {
     let ready = get(health, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
     assert!(get(health, "/metrics").await.contains("sluice_control_away 0"));
+    let probed = async |kind: &str| get(health, &format!("/probe/agent/{kind}")).await;
+    assert!(probed("liveness").await.starts_with("HTTP/1.1 200"));
+    assert!(probed("readiness").await.starts_with("HTTP/1.1 404"), "it is not listed");
+    drop(agent);
+    let dead = probed("liveness").await;
+    assert!(dead.starts_with("HTTP/1.1 503") && dead.contains(&format!("port {port}")), "{dead}");
 
     let token = folder.path().join("account/token");
     assert_eq!(std::fs::read_to_string(&token).expect("token"), "first");

@@ -9,8 +9,10 @@
 mod agent;
 mod file;
 mod ours;
+mod probes;
 mod refuse;
 mod settings;
+mod size;
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value, json};
@@ -20,6 +22,7 @@ use crate::names;
 pub use file::{InjectedFile, inject_file};
 pub(crate) use refuse::VOLUME_KINDS;
 pub use settings::InjectionSettings;
+pub use size::{Size, SizeError};
 
 /// What is wrong with a pod, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,12 +67,12 @@ pub enum Folders {
 /// Everything that would get around the gateway, or that it could not work
 /// beside, each with what to change.
 pub fn inject(pod: &Value, placement: Placement, settings: &InjectionSettings) -> Result<Value, Vec<Refusal>> {
-    let typed = read(pod).map_err(|refusal| vec![refusal])?;
-    let refusals = refuse::refusals(&typed, pod, placement, settings);
+    let mut pod = probes::restored(pod);
+    let typed = read(&pod).map_err(|refusal| vec![refusal])?;
+    let refusals = refuse::refusals(&typed, &pod, placement, settings);
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    let mut pod = pod.clone();
     mark(&mut pod, settings);
     let spec = typed.spec.as_ref();
     let automount = spec.and_then(|spec| spec.automount_service_account_token) != Some(false);
@@ -129,14 +132,16 @@ impl Rewriting<'_> {
         let mut init = taken(spec, "initContainers");
         init.retain(|container| !is_ours(container));
         let mut containers = taken(spec, "containers");
+        let mut probes = Map::new();
         for container in init.iter_mut().chain(&mut containers).filter_map(Value::as_object_mut) {
             self.agent(container);
+            probes::rewrite(container, &mut probes);
         }
         let mut volumes = taken(spec, "volumes");
         volumes.retain(|volume| !is_ours(volume) && !is_left_over(volume, init.iter().chain(&containers)));
         volumes.extend(ours::volumes(self.settings));
 
-        let mut all = vec![ours::init(self.settings), ours::gateway(self.settings)];
+        let mut all = vec![ours::init(self.settings), ours::gateway(self.settings, &probes)];
         all.append(&mut init);
         spec.insert("initContainers".to_owned(), Value::Array(all));
         spec.insert("containers".to_owned(), Value::Array(containers));

@@ -1,17 +1,13 @@
 //! The two containers and the five volumes that are put in.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::InjectionSettings;
+use super::{InjectionSettings, probes};
 use crate::names;
 
 /// Writes the redirect rules into the pod's network, proves them, exits.
 pub(super) fn init(settings: &InjectionSettings) -> Value {
-    let mut env = vec![
-        json!({"name": "SLUICE_GATEWAY_USER", "value": settings.user.to_string()}),
-        field("SLUICE_POD_IPS", "status.podIPs"),
-        field("SLUICE_NODE_IPS", "status.hostIPs"),
-    ];
+    let mut env = vec![json!({"name": "SLUICE_GATEWAY_USER", "value": settings.user.to_string()})];
     env.extend(log(settings));
     with_pull_policy(
         settings,
@@ -40,22 +36,26 @@ pub(super) fn init(settings: &InjectionSettings) -> Value {
     )
 }
 
-/// The native sidecar: first to start, last to end.
-pub(super) fn gateway(settings: &InjectionSettings) -> Value {
+/// The native sidecar: first to start, last to end. `probes`: those of the
+/// agent's containers that it makes, by path.
+pub(super) fn gateway(settings: &InjectionSettings, probes: &Map<String, Value>) -> Value {
     let mut env = vec![
         json!({"name": "SLUICE_CONTROL", "value": settings.control}),
         json!({"name": "SLUICE_COLLECTOR", "value": settings.collector}),
         json!({"name": "SLUICE_ROOTS", "value": settings.roots}),
         json!({"name": "SLUICE_TRUST_DOMAIN", "value": settings.trust_domain}),
+        json!({"name": "SLUICE_TRAIL_BYTES", "value": settings.trail_size.most_used().to_string()}),
         field("SLUICE_POD_NAME", "metadata.name"),
         field("SLUICE_POD_NAMESPACE", "metadata.namespace"),
         field("SLUICE_POD_UID", "metadata.uid"),
         field("SLUICE_POD_IP", "status.podIP"),
         field("SLUICE_POD_IPS", "status.podIPs"),
         field("SLUICE_NODE", "spec.nodeName"),
-        field("SLUICE_NODE_IPS", "status.hostIPs"),
         field("SLUICE_SERVICE_ACCOUNT", "spec.serviceAccountName"),
     ];
+    if !probes.is_empty() {
+        env.push(json!({"name": names::PROBES, "value": probes::as_variable(probes)}));
+    }
     env.extend(log(settings));
     let probe = |path: &str, every: u32, failures: u32| {
         json!({
@@ -107,7 +107,7 @@ pub(super) fn volumes(settings: &InjectionSettings) -> [Value; 5] {
     let item = |path: &str, field: &str| json!({"path": path, "fieldRef": {"apiVersion": "v1", "fieldPath": field}});
     [
         memory(names::PRIVATE, "32Mi"),
-        json!({"name": names::TRAIL, "emptyDir": {"sizeLimit": settings.trail_size}}),
+        json!({"name": names::TRAIL, "emptyDir": {"sizeLimit": settings.trail_size.as_str()}}),
         memory(names::TRUST, "16Mi"),
         memory(names::SERVICE_ACCOUNT, "1Mi"),
         json!({

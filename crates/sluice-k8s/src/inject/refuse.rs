@@ -1,11 +1,11 @@
 //! What is refused: everything that would get around the gateway, and what it
 //! cannot work beside.
 
-use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSecurityContext, PodSpec, Probe, SecurityContext};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSecurityContext, PodSpec, SecurityContext};
 use serde_json::Value;
 
 use super::agent::{CAPABILITIES, VARIABLES, mergeable, normal};
-use super::{InjectionSettings, Placement, Refusal, annotation, list};
+use super::{InjectionSettings, Placement, Refusal, annotation, list, probes};
 use crate::names;
 
 /// Oldest minor version of Kubernetes with sidecars that start first and end
@@ -217,24 +217,9 @@ fn container(container: &Container, at: &str, settings: &InjectionSettings, repo
     for (index, variable) in container.env.iter().flatten().enumerate() {
         environment(variable, &format!("{at}.env[{index}]"), settings.java_trust_store, report);
     }
-    for (field, probe) in [
-        ("livenessProbe", &container.liveness_probe),
-        ("readinessProbe", &container.readiness_probe),
-        ("startupProbe", &container.startup_probe),
-    ] {
-        if probe.as_ref().is_some_and(asks_elsewhere) {
-            report.add(
-                format!("{at}.{field}"),
-                "has a `host`: the node would ask it, past the gateway; remove `host`, so that the pod itself is asked",
-            );
-        }
+    for (field, message) in probes::problems(container) {
+        report.add(format!("{at}.{field}"), message);
     }
-}
-
-fn asks_elsewhere(probe: &Probe) -> bool {
-    let http = probe.http_get.as_ref().and_then(|get| get.host.as_ref());
-    let tcp = probe.tcp_socket.as_ref().and_then(|socket| socket.host.as_ref());
-    http.into_iter().chain(tcp).any(|host| !host.is_empty())
 }
 
 fn security(context: &SecurityContext, at: &str, settings: &InjectionSettings, report: &mut Report) {

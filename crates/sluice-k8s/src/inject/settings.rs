@@ -1,6 +1,8 @@
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde::{Deserialize, Serialize};
 
+use super::Size;
+
 /// What the injected containers are made of; the same for every pod. The
 /// control plane reads it from the ConfigMap
 /// [`INJECTION_CONFIG`](crate::names::INJECTION_CONFIG).
@@ -27,7 +29,7 @@ pub struct InjectionSettings {
     /// Group of agents that name none: an image could name the gateway's.
     pub agent_group: i64,
     /// Room for records that the collector does not have yet.
-    pub trail_size: String,
+    pub trail_size: Size,
     /// Whether Java programs are told of the trust store
     /// [`JAVA_FILE`](crate::names::JAVA_FILE).
     pub java_trust_store: bool,
@@ -51,7 +53,7 @@ impl Default for InjectionSettings {
             trust_domain: "sluice.local".to_owned(),
             user: 62051,
             agent_group: 0,
-            trail_size: "1Gi".to_owned(),
+            trail_size: Size::default(),
             java_trust_store: false,
             log: String::new(),
             resources: resources("25m", "48Mi", "1", "256Mi"),

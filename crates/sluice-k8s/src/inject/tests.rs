@@ -40,13 +40,17 @@ fn golden(name: &str, said: &str) {
 
 #[test]
 fn these_pods_come_out_like_this() {
-    for (name, folders) in
-        [("plain", Folders::AsWritten), ("admitted", Folders::AsMounted), ("no-folder", Folders::AsWritten)]
-    {
+    for (name, folders) in [
+        ("plain", Folders::AsWritten),
+        ("admitted", Folders::AsMounted),
+        ("no-folder", Folders::AsWritten),
+        ("probes", Folders::AsWritten),
+    ] {
         let pod: Value = serde_norway::from_str(&read(&format!("{name}.yaml"))).expect("a pod");
         let placement = Placement { folders, ..Placement::default() };
         let injected = inject(&pod, placement, &settings()).expect("an injected pod");
         golden(&format!("{name}.injected.yaml"), &crate::yaml::to_yaml(&injected));
+        assert_eq!(inject(&injected, placement, &settings()), Ok(injected), "{name}, injected again");
     }
 }
 
@@ -68,6 +72,40 @@ fn java_programs_are_told_once() {
     let [first, second] = options.as_slice() else { panic!("{options:?}") };
     assert!(first.starts_with("-Xmx1g -Djavax.net.ssl.trustStore=/run/sluice/trust/java.p12 "), "{first}");
     assert!(second.starts_with("-Djavax.net.ssl.trustStore="), "{second}");
+}
+
+#[test]
+fn what_an_earlier_gateway_knows_of_probes_is_judged_again() {
+    let pod = |originals: &str| {
+        json!({"spec": {
+            "initContainers": [{
+                "name": names::GATEWAY, "image": "i", "args": ["pod"],
+                "env": [{"name": names::PROBES, "value": originals}],
+            }],
+            "containers": [{
+                "name": "a", "image": "i",
+                "livenessProbe": {"httpGet": {"path": "/probe/a/liveness", "port": 15021}, "timeoutSeconds": 4},
+            }],
+        }})
+    };
+    let probe = |handler: &str| format!(r#"{{"/probe/a/liveness": {{{handler}, "timeoutSeconds": 9}}}}"#);
+    let inject = |originals: &str| inject(&pod(originals), Placement::default(), &settings());
+    let env = inject(&probe(r#""tcpSocket": {"port": 80}"#)).expect("injected");
+    let known = list(&env["spec"]["initContainers"][1], "env").find(|variable| variable["name"] == names::PROBES);
+    assert_eq!(
+        known.and_then(|known| known["value"].as_str()),
+        Some(r#"{"/probe/a/liveness":{"tcpSocket":{"port":80},"timeoutSeconds":4}}"#)
+    );
+    for (originals, at) in [
+        ("", "livenessProbe.httpGet.port"),
+        ("{", "livenessProbe.httpGet.port"),
+        (&probe(r#""tcpSocket": {"port": 15001}"#), "livenessProbe.tcpSocket.port"),
+        (&probe(r#""httpGet": {"port": 80, "host": "evil.example.com"}"#), "livenessProbe"),
+        (&probe(r#""httpGet": 7"#), "spec.containers[0].livenessProbe.httpGet"),
+    ] {
+        let refusals = inject(originals).expect_err(originals);
+        assert!(refusals[0].path.ends_with(at), "{originals}: {refusals:?}");
+    }
 }
 
 #[derive(Deserialize)]
@@ -156,16 +194,25 @@ fn container() -> impl Strategy<Value = Value> {
         Just(json!({"name": "SSL_CERT_FILE", "value": names::BUNDLE_FILE})),
         Just(json!({"name": "SSL_CERT_FILE", "value": "/x"})),
     ];
+    let probe = prop_oneof![
+        4 => Just(Value::Null),
+        1 => Just(json!({"exec": {"command": ["true"]}})),
+        1 => Just(json!({"httpGet": {"path": "/$(HOME)", "port": 80}, "timeoutSeconds": 3})),
+        1 => Just(json!({"tcpSocket": {"port": "none"}})),
+        1 => Just(json!({"httpGet": {"path": "/probe/a/liveness", "port": 15021}})),
+    ];
     (
         name,
         context,
+        probe,
         prop::option::of(prop::collection::vec(mount, 0..3)),
         prop::option::of(prop::collection::vec(variable, 0..3)),
         prop::option::of(prop_oneof![Just(json!(["pod"])), Just(json!(["init"])), Just(json!(["x"]))]),
     )
-        .prop_map(|(name, context, mounts, env, args)| {
+        .prop_map(|(name, context, probe, mounts, env, args)| {
             json!({
                 "name": name, "image": "i", "securityContext": context, "volumeMounts": mounts, "env": env, "args": args,
+                "livenessProbe": probe,
             })
         })
 }
@@ -201,8 +248,12 @@ fn forbidden(pod: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let spec = &pod["spec"];
     let init: Vec<&Value> = list(spec, "initContainers").collect();
-    let expected = [ours::init(&settings()), ours::gateway(&settings())];
-    if init.len() < 2 || *init[0] != expected[0] || *init[1] != expected[1] {
+    let expected = [ours::init(&settings()), ours::gateway(&settings(), &Map::new())];
+    let mut gateway = init.get(1).map_or(Value::Null, |gateway| (*gateway).clone());
+    if let Some(env) = gateway.get_mut("env").and_then(Value::as_array_mut) {
+        env.retain(|variable| variable["name"] != names::PROBES);
+    }
+    if init.len() < 2 || *init[0] != expected[0] || gateway != expected[1] {
         found.push("the gateway is not first, or altered".to_owned());
     }
     for volume in list(spec, "volumes") {
@@ -240,6 +291,11 @@ fn forbidden(pod: &Value) -> Vec<String> {
         };
         if group.is_null() || group == &json!(62051) || context["runAsUser"] == json!(62051) {
             found.push(format!("{name} may be the gateway's user or group"));
+        }
+        let get = &container["livenessProbe"]["httpGet"];
+        let ours = get["port"] == 15021 && get["path"] == format!("/probe/{name}/liveness").as_str();
+        if !get.is_null() && !ours || !container["livenessProbe"]["tcpSocket"].is_null() {
+            found.push(format!("{name} is probed from outside"));
         }
         for mount in list(container, "volumeMounts") {
             let volume = mount["name"].as_str().unwrap_or_default();

@@ -126,6 +126,23 @@ fn agents() -> Asserted {
             "sluice: an agent lists a port of the gateway; listen on another",
         )
         .demand(
+            // Probes cannot change; pods of an older version stay as they are.
+            format!(
+                "oldObject != null || variables.agents.all(c, [?c.?livenessProbe, ?c.?readinessProbe, ?c.?startupProbe].all(p, \
+                 !has(p.tcpSocket) && !has(p.grpc) && (!has(p.httpGet) || p.httpGet.port == {} && \
+                 p.httpGet.?host.orValue('') == '' && p.httpGet.?path.orValue('').startsWith('{}'))))",
+                names::HEALTH_PORT,
+                names::PROBE_PATH
+            ),
+            "sluice: the node would probe an agent over the network, where nothing reaches it; the webhook turns such \
+             probes to the gateway, and another one turned them back",
+        )
+        .demand(
+            "oldObject != null || variables.agents.all(c, [?c.?lifecycle.?postStart, ?c.?lifecycle.?preStop].all(h, \
+             !has(h.httpGet) && !has(h.tcpSocket)))",
+            "sluice: the node would send a hook to an agent, or past the gateway to others; use `exec`",
+        )
+        .demand(
             format!("!variables.placed || ({} && {GATEWAY})", common("variables.init[1]", "pod")),
             "sluice: the container sluice-gateway is not as the webhook makes it",
         )
