@@ -11,9 +11,9 @@ use super::is_in_cluster;
 use crate::trust::{Authorities, TrustError, write_whole};
 
 /// Where the agent finds its service account; the token is written there.
-const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+pub(super) const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// Where the agent finds the pod's CA.
-const CA: &str = "/run/sluice/trust/ca.crt";
+pub(super) const CA: &str = "/run/sluice/trust/ca.crt";
 const READABLE: u32 = 0o644;
 
 /// Folders that the agent reads.

@@ -7,6 +7,8 @@
 //!                                        '--> files that the agent reads
 //! ```
 
+#[cfg(test)]
+mod agreement;
 mod cluster;
 mod control;
 mod files;

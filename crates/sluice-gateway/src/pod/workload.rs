@@ -7,7 +7,7 @@ use std::path::Path;
 use sluice_core::{Intent, IntentSource, Workload};
 
 /// Annotations that say what a run is for, and how each begins in a record.
-const INTENTS: [(&str, &str); 3] =
+pub(super) const INTENTS: [(&str, &str); 3] =
     [("sluice.dev/intent", ""), ("sluice.dev/run-id", "run: "), ("sluice.dev/triggered-by", "triggered by: ")];
 /// Bytes of one intent.
 const MAX_INTENT: usize = 1024;
