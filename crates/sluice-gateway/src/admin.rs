@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::probe::ProbeError;
 use crate::shared::Shared;
 
 /// A probe holds one for as long as its container takes.
@@ -59,9 +58,10 @@ async fn answer(shared: &Shared, path: &str, asked: Option<IpAddr>) -> Response<
         "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => ready(shared),
         "/metrics" => (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics(shared)),
-        path => match (shared.probes.get(path), asked) {
-            (Some(probe), Some(own)) => probed(probe.make(own).await),
-            _ => (StatusCode::NOT_FOUND, TEXT, "there are /healthz, /readyz and /metrics\n".to_owned()),
+        path => match probed(shared, path, asked).await {
+            Some(true) => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+            Some(false) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "not well\n".to_owned()),
+            None => (StatusCode::NOT_FOUND, TEXT, "there are /healthz, /readyz and /metrics\n".to_owned()),
         },
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
@@ -70,12 +70,8 @@ async fn answer(shared: &Shared, path: &str, asked: Option<IpAddr>) -> Response<
     response
 }
 
-fn probed(result: Result<(), ProbeError>) -> (StatusCode, &'static str, String) {
-    match result {
-        Ok(()) => (StatusCode::OK, TEXT, "ok\n".to_owned()),
-        // Kubernetes shows it as the reason.
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{error}\n")),
-    }
+async fn probed(shared: &Shared, path: &str, asked: Option<IpAddr>) -> Option<bool> {
+    shared.probes.well(path, asked?).await
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -17,11 +17,15 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::trust;
 
 /// Bytes of an answer that are read.
 const MAX_BODY: usize = 10 * 1024;
+/// The kubelet asks once in a second at most.
+const PACE: Duration = Duration::from_millis(500);
 /// How the kubelet's begin.
 const AGENT: HeaderValue = HeaderValue::from_static("kube-probe/sluice");
 /// `HealthCheckResponse{status: SERVING}` in its frame (grpc.health.v1).
@@ -29,11 +33,40 @@ const SERVING: &[u8] = &[0, 0, 0, 0, 2, 0x08, 0x01];
 
 /// Probes by the path under which the node asks for them.
 #[derive(Debug, Clone, Default)]
-pub struct Probes(Arc<BTreeMap<String, Probe>>);
+pub struct Probes(Arc<BTreeMap<String, Paced>>);
+
+/// A probe, and how it went the last time. Everybody may ask, and the agent
+/// chooses the answer: it is one bit, and not more often than this.
+#[derive(Debug)]
+struct Paced {
+    probe: Probe,
+    last: Mutex<Option<(Instant, bool)>>,
+}
 
 impl Probes {
-    pub(crate) fn get(&self, path: &str) -> Option<&Probe> {
-        self.0.get(path)
+    /// Whether the container is well; `None` where no such probe is listed.
+    /// `own`: an address of the pod.
+    pub(crate) async fn well(&self, path: &str, own: IpAddr) -> Option<bool> {
+        let paced = self.0.get(path)?;
+        let mut last = paced.last.lock().await;
+        if let Some((when, well)) = *last
+            && when.elapsed() < PACE
+        {
+            return Some(well);
+        }
+        let made = paced.probe.make(own).await;
+        if let Err(error) = &made {
+            tracing::info!(path, %error, "a container is not well");
+        }
+        *last = Some((Instant::now(), made.is_ok()));
+        Some(made.is_ok())
+    }
+}
+
+#[cfg(test)]
+impl Probes {
+    pub(crate) fn lists(&self, path: &str) -> bool {
+        self.0.contains_key(path)
     }
 }
 
@@ -41,11 +74,10 @@ impl FromStr for Probes {
     type Err = serde_json::Error;
 
     fn from_str(text: &str) -> Result<Self, serde_json::Error> {
-        if text.is_empty() {
-            Ok(Self::default())
-        } else {
-            serde_json::from_str(text).map(|probes| Self(Arc::new(probes)))
-        }
+        let listed: BTreeMap<String, Probe> =
+            if text.is_empty() { BTreeMap::new() } else { serde_json::from_str(text)? };
+        let paced = listed.into_iter().map(|(path, probe)| (path, Paced { probe, last: Mutex::new(None) }));
+        Ok(Self(Arc::new(paced.collect())))
     }
 }
 

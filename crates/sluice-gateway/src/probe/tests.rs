@@ -1,5 +1,3 @@
-use std::sync::Mutex;
-
 use http::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -11,7 +9,8 @@ const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
 
 fn probe(handler: &str) -> Probe {
     let text = format!(r#"{{"/probe/a/liveness": {{"timeoutSeconds": 1, {handler}}}}}"#);
-    text.parse::<Probes>().expect("probes").get("/probe/a/liveness").expect("the probe").clone()
+    let probes: BTreeMap<String, Probe> = serde_json::from_str(&text).expect("probes");
+    probes["/probe/a/liveness"].clone()
 }
 
 async fn listener() -> (TcpListener, u16) {
@@ -20,7 +19,7 @@ async fn listener() -> (TcpListener, u16) {
     (listener, port)
 }
 
-type Seen = Arc<Mutex<Vec<http::request::Parts>>>;
+type Seen = Arc<std::sync::Mutex<Vec<http::request::Parts>>>;
 
 /// Answers with the status that the path names.
 fn answer(seen: &Seen, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -128,9 +127,21 @@ async fn grpc_asks_the_health_service() {
     assert_eq!(health_request(&"a".repeat(200))[5..8], [0x0a, 0xc8, 0x01]);
 }
 
+#[tokio::test]
+async fn only_listed_probes_are_made_and_at_a_pace() {
+    let (listener, port) = listener().await;
+    let text = format!(r#"{{"/probe/a/liveness": {{"timeoutSeconds": 1, "tcpSocket": {{"port": {port}}}}}}}"#);
+    let probes: Probes = text.parse().expect("probes");
+    assert_eq!(probes.well("/probe/b/liveness", OWN).await, None);
+    assert_eq!(probes.well("/probe/a/liveness", OWN).await, Some(true));
+    drop(listener);
+    let gone = async { while probes.well("/probe/a/liveness", OWN).await != Some(false) {} };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("seen after a while");
+}
+
 #[test]
 fn what_is_no_probe_is_said() {
-    assert!("".parse::<Probes>().expect("none").get("/probe/a/liveness").is_none());
+    assert!("".parse::<Probes>().is_ok());
     for text in ["[]", r#"{"/probe/a/liveness": {}}"#, r#"{"/p": {"timeoutSeconds": 1, "exec": {}}}"#] {
         assert!(text.parse::<Probes>().is_err(), "{text}");
     }
