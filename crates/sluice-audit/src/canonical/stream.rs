@@ -3,6 +3,7 @@
 //! Members are written as they come; when their object ends, those that are
 //! not in the order of their names are put into it.
 
+use std::fmt;
 use std::ops::Range;
 
 use serde::Serialize;
@@ -15,7 +16,7 @@ mod values;
 use values::Values;
 
 /// An object that is being written, member by member.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Object {
     out: Vec<u8>,
     /// Members of all objects that are not closed yet, outermost first.
@@ -26,6 +27,12 @@ pub(crate) struct Object {
     flattened: bool,
     /// Reused where members are put into order.
     spare: Vec<u8>,
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.out))
+    }
 }
 
 /// Where a member stands: `"name":value`.
