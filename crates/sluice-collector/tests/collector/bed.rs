@@ -148,6 +148,16 @@ pub(crate) struct Running {
     collector: Collector,
 }
 
+/// Held while a child is started: until it is another program it holds copies
+/// of all locks on files, also of those that a test gave back.
+pub(crate) static FORKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// The store, whose folder nobody else has.
+pub(crate) async fn opened(options: StoreOptions) -> Store {
+    let _nobody_forks = FORKING.lock().await;
+    Store::open(options).unwrap()
+}
+
 pub(crate) const OWN: &str = "c011ec70";
 
 impl Running {
@@ -158,7 +168,8 @@ impl Running {
         let (shutdown, requested) = Shutdown::channel();
         let (metrics, rights) = (Arc::new(Metrics::new()), Arc::new(Rights::default()));
         let (at, asked) = (ingest.local_addr().unwrap(), query.local_addr().unwrap());
-        let store = Arc::new(Store::open(options).unwrap());
+        let store = Arc::new(opened(options).await);
+        let _nobody_forks = FORKING.lock().await;
         let collector = Collector::start(Parts {
             store: store.clone(),
             workload: Workload { namespace: "sluice-system".into(), ..workload("sluice-system", OWN) },

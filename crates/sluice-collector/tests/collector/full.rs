@@ -1,14 +1,13 @@
 //! A disk that takes no more, in a process of its own: its files may not grow
 //! beyond a limit, so that a write stops in the middle.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sluice_collector::store::Store;
 use sluice_wire::IngestRefusal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bed::{assert_code, identity, joined, numbers, options, workload, written};
+use crate::bed::{FORKING, assert_code, identity, joined, numbers, opened, options, workload, written};
 
 const CHILD: &str = "SLUICE_TEST_FULL";
 
@@ -18,8 +17,13 @@ async fn a_full_disk_refuses_and_leaves_nothing_half() {
         return fill().await;
     }
     let name = "full::a_full_disk_refuses_and_leaves_nothing_half";
-    let ended =
-        Command::new(std::env::current_exe().unwrap()).args(["--exact", name]).env(CHILD, "1").output().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", name]).env(CHILD, "1").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let started = {
+        let _forking = FORKING.lock().await;
+        child.spawn().unwrap()
+    };
+    let ended = started.wait_with_output().unwrap();
     assert!(
         ended.status.success(),
         "{}{}",
@@ -32,7 +36,7 @@ async fn fill() {
     // SIGXFSZ, so that the write fails instead.
     let _caught = signal(SignalKind::from_raw(25)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (store, pod) = (Store::open(options(folder.path())).unwrap(), identity("agents", "a1"));
+    let (store, pod) = (opened(options(folder.path())).await, identity("agents", "a1"));
     let [first, second] = &written(workload("agents", "a1"), 2, 20, 9_000).await[..] else { panic!() };
     let before = getrlimit(Resource::Fsize);
     let limit = |bytes| setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum: before.maximum }).unwrap();

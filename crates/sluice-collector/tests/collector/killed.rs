@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use sluice_audit::Durability;
 
-use crate::bed::{Authority, Running, WAIT, assert_code, numbers, open, options, say, ship, spiffe};
+use crate::bed::{Authority, FORKING, Running, WAIT, assert_code, numbers, open, options, say, ship, spiffe};
 
 /// Names the folder that the process of this test is to serve; absent: this is
 /// the test itself.
@@ -14,7 +14,8 @@ const FOLDER: &str = "SLUICE_TEST_SERVE";
 const AT: &str = "SLUICE_TEST_AT";
 const AUTHORITY: &str = "SLUICE_TEST_AUTHORITY";
 
-fn serve(name: &str, folder: &Path, at: &str, authority: &Path) -> Child {
+async fn serve(name: &str, folder: &Path, at: &str, authority: &Path) -> Child {
+    let forking = FORKING.lock().await;
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(FOLDER, folder)
@@ -23,6 +24,7 @@ fn serve(name: &str, folder: &Path, at: &str, authority: &Path) -> Child {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    drop(forking);
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.map_while(Result::ok).any(|line| line.contains("serving")), "the child serves");
     child
@@ -43,8 +45,9 @@ async fn nothing_that_was_acknowledged_is_lost_or_there_twice() {
     authority.save(keys.path());
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let name = "killed::nothing_that_was_acknowledged_is_lost_or_there_twice";
-    let start = || serve(name, folder.path(), &free.to_string(), keys.path());
-    let mut child = start();
+    let at = free.to_string();
+    let start = || serve(name, folder.path(), &at, keys.path());
+    let mut child = start().await;
     let trail = open(spool.path(), "agents", "a1");
     let shipping = ship(&trail, free, authority.credentials(&spiffe("agents", "a1")));
     let mut number = 0;
@@ -63,7 +66,7 @@ async fn nothing_that_was_acknowledged_is_lost_or_there_twice() {
             let newest = stored.map_while(Result::ok).map(|entry| entry.leaf.sequence).last();
             assert!(newest >= Some(sequence), "{newest:?}, acknowledged {sequence}");
         }
-        child = start();
+        child = start().await;
         say(&trail, number, 10, Durability::Collector).await;
         number += 1;
     }

@@ -8,12 +8,12 @@ use sluice_collector::store::{Change, Store, StoreError, StoreOptions};
 use sluice_core::ManualClock;
 use sluice_wire::{BatchStart, Identity, IngestRefusal, TRUST_DOMAIN};
 
-use crate::bed::{assert_code, identity, joined, numbers, options, workload, written};
+use crate::bed::{assert_code, identity, joined, numbers, opened, options, workload, written};
 
 #[tokio::test]
 async fn pieces_are_taken_once_and_acknowledged_as_often_as_they_come() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, pod) = (Store::open(options(folder.path())).unwrap(), identity("agents", "a1"));
+    let (store, pod) = (opened(options(folder.path())).await, identity("agents", "a1"));
     let epochs = written(workload("agents", "a1"), 2, 60, 9_000).await;
     assert!(epochs[0].pieces.iter().any(|(start, _)| start.segment > 1));
     for written in &epochs {
@@ -35,7 +35,7 @@ async fn pieces_are_taken_once_and_acknowledged_as_often_as_they_come() {
     assert!(summary.epochs.iter().all(|epoch| epoch.ended && epoch.files.len() > 2), "{summary:?}");
     // A batch that overlaps what is stored brings the rest.
     let other = tempfile::tempdir().unwrap();
-    let store = Store::open(options(other.path())).unwrap();
+    let store = opened(options(other.path())).await;
     let (start, bytes) = &epochs[0].pieces[0];
     store.accept(&pod, start, bytes).unwrap();
     let (start, whole) = joined(&epochs[0]);
@@ -45,7 +45,7 @@ async fn pieces_are_taken_once_and_acknowledged_as_often_as_they_come() {
 #[tokio::test]
 async fn another_history_is_a_fork() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, pod) = (Store::open(options(folder.path())).unwrap(), identity("agents", "a1"));
+    let (store, pod) = (opened(options(folder.path())).await, identity("agents", "a1"));
     let [mine, next] = &written(workload("agents", "a1"), 2, 5, 10).await[..] else { panic!() };
     let [other] = &written(workload("agents", "a1"), 1, 5, 10).await[..] else { panic!() };
     let mut newest = 0;
@@ -74,7 +74,7 @@ async fn another_history_is_a_fork() {
 #[tokio::test]
 async fn what_is_missing_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, pod) = (Store::open(options(folder.path())).unwrap(), identity("agents", "a1"));
+    let (store, pod) = (opened(options(folder.path())).await, identity("agents", "a1"));
     let [written] = &written(workload("agents", "a1"), 1, 60, 9_000).await[..] else { panic!() };
     let (start, bytes) = &written.pieces[1];
     assert!(matches!(store.accept(&pod, start, bytes), Err(IngestRefusal::Gap { expected: 1 })));
@@ -89,7 +89,7 @@ async fn what_is_missing_is_asked_for() {
 #[tokio::test]
 async fn what_is_wrong_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, pod) = (Store::open(options(folder.path())).unwrap(), identity("agents", "a1"));
+    let (store, pod) = (opened(options(folder.path())).await, identity("agents", "a1"));
     let [written] = &written(workload("agents", "a1"), 1, 5, 10).await[..] else { panic!() };
     let (start, bytes) = &written.pieces[0];
     for len in 0..bytes.len() {
@@ -114,7 +114,7 @@ async fn what_is_wrong_leaves_nothing_behind() {
 #[tokio::test]
 async fn each_pod_has_its_own_trail_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(options(folder.path())).unwrap();
+    let store = opened(options(folder.path())).await;
     let [of_a] = &written(workload("agents", "a1"), 1, 3, 10).await[..] else { panic!() };
     let (start, bytes) = &of_a.pieces[0];
     let not_yours = |peer: Identity| {
@@ -144,7 +144,7 @@ async fn each_pod_has_its_own_trail_and_no_other() {
 async fn one_pod_cannot_fill_it_and_all_together_cannot() {
     let folder = tempfile::tempdir().unwrap();
     let limits = StoreOptions { bytes_per_pod: 200_000, bytes: Some(1_000_000), trails: 3, ..options(folder.path()) };
-    let store = Store::open(limits).unwrap();
+    let store = opened(limits).await;
     let mut refused = 0;
     for uid in ["a1", "a2", "a3", "a4"] {
         let [written] = &written(workload("agents", uid), 1, 40, 9_000).await[..] else { panic!() };
@@ -174,7 +174,7 @@ async fn a_start_goes_on_from_what_the_files_say() {
     let [written] = &written(workload("agents", "a1"), 1, 60, 9_000).await[..] else { panic!() };
     // Each piece is stored by another process, and each leaves something behind.
     for (number, (start, bytes)) in written.pieces.iter().enumerate() {
-        let store = Store::open(options(folder.path())).unwrap();
+        let store = opened(options(folder.path())).await;
         store.accept(&pod, start, bytes).unwrap();
         assert!(matches!(Store::open(options(folder.path())), Err(StoreError::Locked(_))));
         drop(store);
@@ -201,7 +201,7 @@ async fn a_start_goes_on_from_what_the_files_say() {
     let newest = folder.path().join("a1").join(sluice_audit::intake::segment_name(1, written.epoch, 1));
     append(&newest, &[7; 10]);
     let len = std::fs::metadata(&newest).unwrap().len();
-    let store = Store::open(options(folder.path())).unwrap();
+    let store = opened(options(folder.path())).await;
     store.load();
     assert_eq!(std::fs::metadata(&newest).unwrap().len(), len);
 }
@@ -215,7 +215,7 @@ fn append(path: &std::path::Path, bytes: &[u8]) {
 async fn a_sidecar_that_vanishes_is_silent_and_one_that_ends_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
-    let store = Store::open(StoreOptions { clock: clock.clone(), ..options(folder.path()) }).unwrap();
+    let store = opened(StoreOptions { clock: clock.clone(), ..options(folder.path()) }).await;
     let mut last = None;
     for (uid, all) in [("a1", true), ("a2", false)] {
         let [written] = &written(workload("agents", uid), 1, 3, 10).await[..] else { panic!() };
@@ -241,7 +241,7 @@ async fn a_sidecar_that_vanishes_is_silent_and_one_that_ends_is_not() {
     assert_eq!(store.totals().silent, 0);
     // A start listens anew before it says so.
     drop(store);
-    let store = Store::open(StoreOptions { clock: clock.clone(), ..options(folder.path()) }).unwrap();
+    let store = opened(StoreOptions { clock: clock.clone(), ..options(folder.path()) }).await;
     store.load();
     assert!(store.judge_silence("").is_empty());
 }
