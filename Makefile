@@ -3,7 +3,7 @@
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/sluice
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: help demo demo-local test unit e2e lint fuzz bench cluster cluster-down images chart generate
+.PHONY: help demo demo-local test unit e2e e2e-cluster lint fuzz bench cluster cluster-down images chart generate
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: ## formatting, clippy, generated files
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo run --locked -q -p xtask -- generate --check
+
+e2e-cluster: ## tests of Sluice as installed by its chart: ways around it, outages, rotation
+	tests/e2e/run cluster; status=$$?; tests/cluster/down; exit $$status
 
 fuzz: ## each fuzz target for SECONDS (default 60)
 	fuzz/run $(or $(SECONDS_EACH),60)

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -201,7 +202,17 @@ fn the_gateways_ports_are_no_way_out() {
         assert_eq!(io::Read::read(&mut &stream, &mut [0; 8]).expect("the end"), 0);
         drop(stream);
 
-        let _stream = connect(AGENT).expect("lands at the gateway");
+        // The kernel keeps the port until the peer has acknowledged the end.
+        let until = Instant::now() + PATIENCE;
+        let stream = loop {
+            match connect(AGENT) {
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && Instant::now() < until => {
+                    std::thread::yield_now();
+                }
+                connected => break connected,
+            }
+        };
+        let _stream = stream.expect("lands at the gateway");
         let (_, peer) = gateway.accept().expect("a connection");
         assert_eq!(peer.port(), from.port());
     }
