@@ -83,12 +83,14 @@ pub struct Names {
 
 impl Names {
     /// No names yet. `on_refused` hears of names that are asked for and not in
-    /// policy: a burst of [`REPORTS`], then one each [`REPORT_EVERY`].
+    /// policy: a burst of [`REPORTS`], then one each [`REPORT_EVERY`]. The last
+    /// name of a burst is always among them, so that no burst goes unseen
+    /// ([`report_late`](Self::report_late)).
     pub fn new(clock: Arc<dyn Clock>, on_refused: OnRefused) -> Self {
         Self {
             pool: RwLock::new(Pool::default()),
             on_refused,
-            reports: Mutex::new(Reports { room: REPORTS, filled_at: clock.monotonic(), unreported: 0 }),
+            reports: Mutex::new(Reports { room: REPORTS, filled_at: clock.monotonic(), left_out: None }),
             clock,
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -143,15 +145,25 @@ impl Names {
 
     fn count_refused(&self, name: String, from: SocketAddr) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        let unreported = {
-            let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
-            match reports.take(self.clock.monotonic()) {
-                Some(unreported) => unreported,
-                None => return,
-            }
-        };
         let from = SocketAddr::new(unmapped(from.ip()), from.port());
-        (self.on_refused)(RefusedName { name, from, unreported });
+        self.report(|reports| reports.take(name, from));
+    }
+
+    /// Reports the last name that there was no room for, once there is.
+    /// [`serve`](Self::serve) calls this each [`REPORT_EVERY`].
+    pub fn report_late(&self) {
+        self.report(Reports::take_late);
+    }
+
+    fn report(&self, take: impl FnOnce(&mut Reports) -> Option<RefusedName>) {
+        let due = {
+            let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+            reports.fill(self.clock.monotonic());
+            take(&mut reports)
+        };
+        if let Some(refused) = due {
+            (self.on_refused)(refused);
+        }
     }
 }
 
@@ -179,28 +191,30 @@ struct Reports {
     room: u32,
     /// Monotonic time up to which room was added.
     filled_at: Duration,
-    unreported: u64,
+    /// The last name that found no room; `unreported` counts those before it.
+    left_out: Option<RefusedName>,
 }
 
 impl Reports {
-    /// Room for one report: how many were left out before it.
-    fn take(&mut self, now: Duration) -> Option<u64> {
+    fn fill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.filled_at).as_nanos() / REPORT_EVERY.as_nanos();
         if passed > 0 {
             let added = u32::try_from(passed).unwrap_or(u32::MAX);
             self.room = self.room.saturating_add(added).min(REPORTS);
             self.filled_at = self.filled_at.saturating_add(REPORT_EVERY.saturating_mul(added));
         }
-        match self.room.checked_sub(1) {
-            Some(left) => {
-                self.room = left;
-                Some(std::mem::take(&mut self.unreported))
-            }
-            None => {
-                self.unreported = self.unreported.saturating_add(1);
-                None
-            }
-        }
+    }
+
+    /// The report of this name, or it is left out.
+    fn take(&mut self, name: String, from: SocketAddr) -> Option<RefusedName> {
+        let unreported = self.left_out.take().map_or(0, |last| last.unreported.saturating_add(1));
+        self.left_out = Some(RefusedName { name, from, unreported });
+        self.take_late()
+    }
+
+    fn take_late(&mut self) -> Option<RefusedName> {
+        self.room = self.left_out.as_ref().and(self.room.checked_sub(1))?;
+        self.left_out.take()
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Names;
+use super::{Names, REPORT_EVERY};
 
 impl Names {
     /// Answers on both sockets until the future is dropped.
@@ -31,6 +31,7 @@ impl Names {
         tokio::select! {
             never = datagrams(&self, &udp) => Ok(never),
             never = connections(&self, &tcp) => Ok(never),
+            never = late_reports(&self) => Ok(never),
         }
     }
 }
@@ -105,5 +106,12 @@ async fn connection(names: &Names, mut stream: TcpStream, from: SocketAddr) -> i
         let Ok(length) = u16::try_from(answer.len()) else { return Ok(()) };
         let framed = [&length.to_be_bytes(), answer.as_slice()].concat();
         timeout(IDLE, stream.write_all(&framed)).await??;
+    }
+}
+
+async fn late_reports(names: &Names) -> Infallible {
+    loop {
+        tokio::time::sleep(REPORT_EVERY).await;
+        names.report_late();
     }
 }

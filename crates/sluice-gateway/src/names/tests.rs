@@ -328,6 +328,17 @@ fn reports_are_bounded_and_say_what_they_leave_out() {
     assert_eq!(heard.len(), REPORTS as usize + 1);
     assert_eq!(heard.last().unwrap().unreported, u64::from(100 - REPORTS));
     assert_eq!(bench.names.counts().refused, 110);
+
+    // Nobody asks again: what was left out is heard of when there is room.
+    bench.names.report_late();
+    assert_eq!(bench.refused.lock().unwrap().len(), REPORTS as usize + 1);
+    bench.clock.advance(REPORT_EVERY);
+    bench.names.report_late();
+    bench.clock.advance(REPORT_EVERY);
+    bench.names.report_late();
+    let heard = bench.refused.lock().unwrap().clone();
+    assert_eq!(heard.len(), REPORTS as usize + 2);
+    assert_eq!(heard.last().unwrap().unreported, 8, "nine were left out, this one is the last of them");
 }
 
 #[tokio::test]

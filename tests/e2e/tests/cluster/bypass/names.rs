@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sluice_testkit::Cluster;
 
-use crate::kube::unique;
-use crate::pod::Family;
-use crate::records::eventually_has;
+use crate::kube::{Namespace, apply, unique};
+use crate::pod::{Family, Pod, agent};
+use crate::policies::{EVERYTHING, policy};
+use crate::records::{eventually_has, of_pod};
 use crate::scene::Scene;
 use crate::trials::one;
 
@@ -79,17 +80,21 @@ fn another_server() -> Result<()> {
     Ok(())
 }
 
+/// In a pod where nobody else asks for names: how many are recorded is limited
+/// for all of a pod.
 fn tunnel() -> Result<()> {
-    let scene = Scene::get()?;
+    let namespace = Namespace::new(&json!({}))?;
+    apply(&policy(&namespace, "agents", "", EVERYTHING, "")?)?;
+    let agent = Pod::start(&namespace, &agent("agent"))?;
     let domain = format!("{}.example.com", unique("tunnel"));
-    let counts = scene.agent.probe(&["tunnel", "300", &domain])?;
+    let counts = agent.probe(&["tunnel", "300", &domain])?;
     ensure!(counts["answered"].is_null(), "{counts}");
     let total: u64 = counts.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
     assert_eq!(total, 300, "{counts}");
     let is_it = |record: &Value| record["kind"] == "refused" && record.to_string().contains(&domain);
-    eventually_has(&scene.agent.uid, "a record of the tunnel", is_it)?;
+    eventually_has(&agent.uid, "a record of the tunnel", is_it)?;
     // One for each would let the agent fill the trail.
-    let records = crate::records::of_pod(&scene.agent.uid, "kind=refused")?;
+    let records = of_pod(&agent.uid, "kind=refused")?;
     let recorded = records.iter().filter(|record| is_it(record)).count();
     ensure!(recorded < 300, "{recorded} records of 300 names");
     Ok(())
