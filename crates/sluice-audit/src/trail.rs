@@ -15,7 +15,7 @@ use crate::leaf::Of;
 use crate::mark::Handed;
 use crate::record::{Kind, Record, RecordId};
 use crate::recovery::{self, Recovery};
-use crate::writer::{self, Acknowledgement, Append, Message, Room, Seat};
+use crate::writer::{self, Acknowledgement, Append, Message, Room, SMALLEST_SEGMENT, Seat};
 
 /// A trail that is open for writing. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -62,6 +62,15 @@ impl TrailOptions {
             collector_wait: None,
             key_folder: None,
         }
+    }
+
+    /// All segments take at most so many bytes: where that is little, each is
+    /// smaller, so that the space of those that were shipped is free again.
+    #[must_use]
+    pub fn within(mut self, bytes: u64) -> Self {
+        self.capacity_bytes = bytes;
+        self.segment_bytes = self.segment_bytes.min(bytes / 8).max(SMALLEST_SEGMENT);
+        self
     }
 }
 

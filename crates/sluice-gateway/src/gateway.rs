@@ -173,7 +173,7 @@ impl Gateway {
         let instance = if options.workload.pod.is_empty() { "sluice-gateway" } else { &options.workload.pod };
         let mut trail_options = TrailOptions::new(options.workload.clone(), instance, clock.clone());
         if let Some(pod) = pod {
-            trail_options.capacity_bytes = pod.capacity;
+            trail_options = trail_options.within(pod.capacity);
             trail_options.collector_wait = pod.collector.as_ref().map(|collector| collector.wait);
         }
         let (trail, recovery) = Trail::open(&options.trail, trail_options)?;
