@@ -53,6 +53,9 @@ pub struct Workload {
     pub uid: String,
     /// Service account name; empty where there is none.
     pub service_account: String,
+    /// Name of the node; empty where there is none, or nobody said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node: String,
     /// Pod labels; what `selector.matchLabels` sees.
     pub labels: BTreeMap<String, String>,
 }

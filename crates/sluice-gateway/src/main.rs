@@ -213,9 +213,9 @@ fn options(arguments: Arguments) -> anyhow::Result<GatewayOptions> {
     let workload = Workload {
         namespace: arguments.namespace,
         pod: arguments.pod,
-        uid: String::new(),
         service_account: arguments.service_account,
         labels: arguments.labels.0,
+        ..Workload::default()
     };
     Ok(GatewayOptions {
         policy: arguments.policy,

@@ -26,6 +26,7 @@ impl WorkloadArgs {
             uid,
             service_account: self.service_account.clone(),
             labels: self.labels.iter().cloned().collect(),
+            ..Workload::default()
         }
     }
 }

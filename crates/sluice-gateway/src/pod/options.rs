@@ -32,6 +32,10 @@ pub struct PodArguments {
     #[arg(long, env = "SLUICE_SERVICE_ACCOUNT", default_value = "default", value_name = "NAME")]
     pub service_account: String,
 
+    /// Node on which it runs.
+    #[arg(long, env = "SLUICE_NODE", default_value = "", value_name = "NAME")]
+    pub node: String,
+
     /// Address of the cluster's API server.
     #[arg(long, env = "KUBERNETES_SERVICE_HOST", value_name = "IP")]
     pub api_host: Option<IpAddr>,

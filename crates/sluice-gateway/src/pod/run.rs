@@ -81,7 +81,7 @@ fn options(
     control: Link,
     collector: Option<Collector>,
 ) -> anyhow::Result<(GatewayOptions, Followed)> {
-    let workload = workload::workload(&arguments.identity, &arguments.service_account)?;
+    let workload = workload::workload(&arguments.identity, &arguments.service_account, &arguments.node)?;
     let files = AgentFiles {
         trust: arguments.trust,
         service_account: arguments.service_account_folder,

@@ -20,14 +20,15 @@ pub(super) struct PodFileError {
     what: String,
 }
 
-/// Reads `name`, `namespace`, `uid`, `labels`; the service account is told by
-/// the environment, since no downward file has it.
-pub(super) fn workload(folder: &Path, service_account: &str) -> Result<Workload, PodFileError> {
+/// Reads `name`, `namespace`, `uid`, `labels`; service account and node are told
+/// by the environment, since no downward file has them.
+pub(super) fn workload(folder: &Path, service_account: &str, node: &str) -> Result<Workload, PodFileError> {
     Ok(Workload {
         namespace: word(folder, "namespace")?,
         pod: word(folder, "name")?,
         uid: word(folder, "uid")?,
         service_account: service_account.to_owned(),
+        node: node.to_owned(),
         labels: pairs(folder, "labels")?,
     })
 }
@@ -123,11 +124,12 @@ mod tests {
         ] {
             std::fs::write(folder.path().join(name), text).expect("write");
         }
-        let workload = workload(folder.path(), "coder").expect("workload");
+        let workload = workload(folder.path(), "coder", "node1").expect("workload");
         assert_eq!(
             (workload.namespace.as_str(), workload.pod.as_str(), workload.uid.as_str()),
             ("agents", "coder-0", "6f1c")
         );
+        assert_eq!((workload.service_account.as_str(), workload.node.as_str()), ("coder", "node1"));
         assert_eq!(workload.labels.get("app").map(String::as_str), Some("coder"));
         assert_eq!(workload.labels.get("empty").map(String::as_str), Some(""));
         let texts: Vec<_> = intents(folder.path()).expect("intents").into_iter().map(|intent| intent.text).collect();

@@ -215,6 +215,7 @@ impl PodWorld {
                 pod: "coder-0".into(),
                 uid: "6f1c".into(),
                 service_account: "coder".into(),
+                node: "node1".into(),
                 ..Workload::default()
             },
             intent: None,

@@ -144,6 +144,7 @@ impl CaseFile {
             uid: "case".to_owned(),
             service_account: self.workload.service_account.clone(),
             labels: self.workload.labels.clone(),
+            ..Workload::default()
         }
     }
 }
