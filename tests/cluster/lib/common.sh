@@ -68,6 +68,14 @@ lock() {
     flock --timeout 1800 9 || die "another run holds $RUN/lock for 30 minutes; end it and try again"
 }
 
+# not_in_use: nobody runs tests on the cluster. Who does holds a shared lock on the file.
+not_in_use() {
+    mkdir -p "$RUN"
+    exec 8>"$RUN/use"
+    flock --nonblock 8 || die "tests run on the cluster (they hold $RUN/use); wait for their end, or end them"
+    exec 8>&-
+}
+
 # version: a hash of everything that decides what runs.
 version() {
     (cd "$here" && find lib manifests modules provider -type f -not -path '*/node_modules/*' -print0 |
