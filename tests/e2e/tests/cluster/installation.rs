@@ -37,7 +37,8 @@ impl Installation {
         }
         if !there {
             if !std::env::var(SET).is_ok_and(|set| set.contains("image.tag")) {
-                let built = shell(&root().join("tests/images/build"), &[])?;
+                eprintln!("building the images; minutes, where nothing is cached");
+                let built = shell(&root().join("tests/images/build"), &["--quick"])?;
                 check("tests/images/build", &built)?;
             }
             volume()?;
