@@ -23,6 +23,7 @@ type request struct {
 	to, name, host, method, path, token, tokenFile, ca, body string
 	headers                                                  list
 	http2, plain, hidden                                     bool
+	pause                                                    time.Duration
 }
 
 // response is what came of it.
@@ -55,6 +56,7 @@ func options(arguments []string) request {
 	flags.BoolVar(&r.http2, "http2", false, "HTTP/2")
 	flags.BoolVar(&r.plain, "plain", false, "no TLS")
 	flags.BoolVar(&r.hidden, "hidden", false, "encrypted hello: -name outside, hidden.example.com inside")
+	flags.DurationVar(&r.pause, "pause", 0, "pause after each of several requests")
 	_ = flags.Parse(arguments)
 	if r.host == "" {
 		r.host = r.name
@@ -191,6 +193,7 @@ func requests(count int, r request) map[string]int {
 			key = answer.Error
 		}
 		counts[key]++
+		time.Sleep(r.pause)
 	}
 	return counts
 }

@@ -18,7 +18,6 @@
 //! | LOGIN7 server name, `user@server` that name another server | Sluice does not speak TDS yet |
 //! | `ApprovalDecision` by an agent, or with somebody else's name | approvals do not exist yet; writes to the group are denied as a whole (`bypass::api`) |
 //! | exceeding ephemeral storage | the test bed's kubelet does not isolate local storage |
-//! | filling the trail's disk | the chart's `gateway.trailSize` does not reach the gateway yet, which takes 768 MiB: too much to fill in a test; the limit itself is tested with the gateway alone (`--test gateway`) |
 //! | ptrace of the gateway | its process is not seen by the agent (`bypass::rights`), so there is nothing to attach to |
 
 mod bypass;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sluice_testkit::Cluster;
 
+use crate::installation::root;
 use crate::pod::{Pod, gateway_status};
 
 /// Ends every process of the pod's gateway with SIGKILL.
@@ -26,11 +27,19 @@ pub(crate) fn stop_gateway(pod: &Pod) -> Result<()> {
     signal("-STOP", &processes(&id)?)
 }
 
-/// Ends every process of every container of a pod, its sandbox too, at once:
-/// what the pod sees of a node that fails and comes back.
-pub(crate) fn kill_pod(pod: &Value) -> Result<()> {
-    let uid = pod["metadata"]["uid"].as_str().context("a UID")?;
-    signal("-KILL", &processes(&format!("pod{uid}"))?)
+/// Ends every process of the node with SIGKILL: all pods, kubelet, containerd,
+/// the API server, etcd. What stays is beside it: the holder of its
+/// namespaces, the name server, the identity provider. Then starts it again.
+pub(crate) fn restart() -> Result<()> {
+    let beside = [processes("holder")?, processes("names")?, processes("provider")?].concat();
+    let mut node = processes(&cgroup_of_all()?)?;
+    node.retain(|process| !beside.contains(process));
+    signal("-KILL", &node)?;
+    let output = Command::new(root().join("tests/cluster/up")).output().context("run tests/cluster/up")?;
+    if !output.status.success() {
+        bail!("the node does not come back:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
 /// A file in a volume of a pod, as the node sees it.
@@ -51,6 +60,12 @@ fn kubelet(rest: &str) -> Result<PathBuf> {
 fn container_id(status: &Value) -> Result<String> {
     let id = status["containerID"].as_str().context("the container does not run")?;
     Ok(id.rsplit('/').next().unwrap_or(id).to_owned())
+}
+
+/// The name of the cgroup that holds all of the cluster.
+fn cgroup_of_all() -> Result<String> {
+    let path = Path::new(Cluster::get()?.variable("CLUSTER_CGROUP")?);
+    Ok(path.file_name().and_then(|name| name.to_str()).context("CLUSTER_CGROUP has a name")?.to_owned())
 }
 
 /// Processes of the cgroups of that name, and below.

@@ -10,8 +10,10 @@ use crate::records::eventually_has;
 use crate::scene::Scene;
 use crate::trials::one;
 
+type Claims = fn() -> Value;
+
 /// What is wrong with each, as `POST /test/token` of the provider takes it.
-const FORGED: &[(&str, fn() -> Value)] = &[
+const FORGED: &[(&str, Claims)] = &[
     ("alg_none", || json!({"alg": "none"})),
     ("signed_with_the_public_key", || json!({"alg": "HS256"})),
     ("of_another_audience", || json!({"audience": "00000003-0000-0000-c000-000000000000"})),

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use sluice_testkit::{Cluster, Process, eventually};
+use sluice_testkit::{Process, eventually};
 
-use super::policy_changes::rules;
+use super::policy_changes::{MAP, as_developer, ask_often, rules};
 use crate::installation::{SYSTEM, install};
 use crate::kube::{self, Namespace, apply};
 use crate::pod::{Pod, agent, dry_run};
@@ -38,24 +38,11 @@ fn rotated() -> Result<()> {
     until_programmed(&namespace, "agents")?;
     let webhook = bundle()?;
 
-    let cluster = Cluster::get()?;
-    let (host, token) = (cluster.host()?, cluster.developer()?);
-    let to = format!("{host}:443");
-    let mut load = Process::start(&mut pod.exec_command(&[
-        "/bin/probe",
-        "requests",
-        "20000",
-        "-to",
-        &to,
-        "-name",
-        host,
-        "-path",
-        "/api/v1/namespaces/dev/configmaps/settings",
-        "-token",
-        &token,
-        "-ca",
-        "/run/sluice/trust/ca.crt",
-    ])?)?;
+    // Twenty in a second, for longer than this test may take.
+    let mut load = vec!["/bin/probe".to_owned()];
+    load.extend(as_developer(&["requests", "20000", "-pause", "50ms"], MAP)?);
+    let load: Vec<&str> = load.iter().map(String::as_str).collect();
+    let mut load = Process::start(&mut pod.exec_command(&load)?)?;
     // Two generations of the workload's authority, and another of the webhook's.
     for generation in 1..=2 {
         let before = authorities()?;
@@ -76,20 +63,7 @@ fn rotated() -> Result<()> {
     until_programmed(&namespace, "agents")?;
     drop(load);
     ensure!(roots().is_ok());
-    let counts = pod.probe(&[
-        "requests",
-        "50",
-        "-to",
-        &to,
-        "-name",
-        host,
-        "-path",
-        "/api/v1/namespaces/dev/configmaps",
-        "-token",
-        &token,
-        "-ca",
-        "/run/sluice/trust/ca.crt",
-    ])?;
+    let counts = ask_often(&pod, "50", "/api/v1/namespaces/dev/configmaps")?;
     assert_eq!(counts, json!({"200": 50}));
     assert_eq!(pod.gateway_restarts()?, 0);
     pod.delete()?;

@@ -2,11 +2,11 @@
 
 use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_testkit::eventually;
 
-use super::policy_changes::{MAP, ask, assert_status, rules};
-use crate::installation::scale;
+use super::policy_changes::{MAP, ask, ask_often, assert_status, rules};
+use crate::installation::{install, scale};
 use crate::kube::{Namespace, apply, unique};
 use crate::node::kill_gateway;
 use crate::pod::{Pod, agent};
@@ -18,6 +18,7 @@ pub(super) fn alone() -> Vec<Trial> {
     vec![
         one("lifecycle::outages::without_the_control_plane_sidecars_go_on", control_down),
         one("lifecycle::outages::without_the_collector_reads_spool_and_changes_are_denied", collector_down),
+        one("lifecycle::outages::a_trail_without_room_denies_until_there_is_some", trail_full),
         one("lifecycle::outages::a_gateway_that_is_killed_while_the_collector_is_away_loses_nothing", both_down),
     ]
 }
@@ -104,6 +105,48 @@ fn while_collector_is_down(pod: &Pod, maps: &str, made: &str, late: &str) -> Res
     ensure!(there.status.success(), "the change was made: {}", there.stderr);
     assert_eq!(pod.gateway_restarts()?, 0);
     Ok(())
+}
+
+/// The trail's volume is small and nobody takes the records.
+fn trail_full() -> Result<()> {
+    install(&["gateway.trailSize=2Mi"])?;
+    let outcome = (|| {
+        let namespace = Namespace::new(&json!({}))?;
+        apply(&policy(&namespace, "agents", "", &rules("get"), "")?)?;
+        let pod = Pod::start(&namespace, &agent("agent"))?;
+        until_programmed(&namespace, "agents")?;
+        scale("sluice-collector", 0)?;
+        let filled = until_full(&pod);
+        scale("sluice-collector", 1)?;
+        let allowed = filled?;
+        eventually("there is room again", || assert_status(&pod, "GET", MAP, 200))?;
+        assert_eq!(pod.gateway_restarts()?, 0);
+        pod.delete()?;
+        let records = until_end(&pod.uid)?;
+        let is = |record: &&Value, kind: &str| record["kind"] == kind && record["body"]["status"] == 200;
+        let answered = records.iter().filter(|record| is(record, "outcome")).count();
+        ensure!(answered >= allowed, "{allowed} were answered, the trail has {answered}");
+        Ok(())
+    })();
+    install(&[])?;
+    outcome
+}
+
+/// Asks until it is denied for want of room; how often it was answered.
+fn until_full(pod: &Pod) -> Result<usize> {
+    let mut allowed = 0;
+    for _ in 0..20 {
+        let counts = ask_often(pod, "1000", MAP)?;
+        allowed += usize::try_from(counts["200"].as_u64().unwrap_or_default())?;
+        if counts["503"].is_u64() {
+            let (status, came) = ask(pod, "GET", MAP, "")?;
+            ensure!(status == 503, "{came}");
+            let body = came["body"].as_str().unwrap_or_default();
+            ensure!(body.contains("trail") && body.contains("full"), "{body}");
+            return Ok(allowed);
+        }
+    }
+    bail!("{allowed} requests fit into the trail")
 }
 
 fn both_down() -> Result<()> {

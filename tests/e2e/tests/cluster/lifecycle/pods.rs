@@ -8,7 +8,7 @@ use sluice_testkit::{Request, eventually};
 use super::policy_changes::{MAP, assert_status, rules};
 use crate::installation::SYSTEM;
 use crate::kube::{self, Namespace, admin, apply};
-use crate::node::kill_pod;
+use crate::node;
 use crate::pod::{Pod, agent};
 use crate::policies::{EVERYTHING, policy, until_programmed};
 use crate::records::until_end;
@@ -19,6 +19,7 @@ pub(super) fn trials() -> Vec<Trial> {
         one("lifecycle::pods::a_job_with_a_sidecar_completes", job),
         one("lifecycle::pods::a_deployment_rolls_out_and_over", rollout),
         one("lifecycle::pods::stock_kubectl_works_by_the_kubeconfig_that_it_finds", stock_kubectl),
+        one("lifecycle::pods::the_kubelets_probes_reach_the_agent_through_the_gateway", probes),
     ]
 }
 
@@ -127,6 +128,32 @@ fn stock_kubectl() -> Result<()> {
     Ok(())
 }
 
+fn probes() -> Result<()> {
+    let namespace = Namespace::new(&json!({}))?;
+    apply(&policy(&namespace, "agents", "", &rules("get"), "")?)?;
+    let mut pod = agent("agent");
+    let serve = "echo yes >/www/ready && exec /bin/busybox httpd -f -p 127.0.0.1:8081 -h /www";
+    pod["spec"]["containers"][0]["command"] = json!(["/bin/sh", "-c", serve]);
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "www", "mountPath": "/www"}]);
+    pod["spec"]["volumes"] = json!([{"name": "www", "emptyDir": {}}]);
+    pod["spec"]["containers"][0]["readinessProbe"] =
+        json!({"httpGet": {"path": "/ready", "port": 8081}, "periodSeconds": 1, "failureThreshold": 1});
+    pod["spec"]["containers"][0]["livenessProbe"] = json!({"tcpSocket": {"port": 8081}, "periodSeconds": 1});
+    let pod = Pod::start(&namespace, &pod)?;
+    let shell = |line: &str| -> Result<()> {
+        let finished = pod.exec(&["/bin/sh", "-c", line])?;
+        ensure!(finished.status.success(), "{line}: {}", finished.stderr);
+        Ok(())
+    };
+    shell("/bin/busybox rm /www/ready")?;
+    kube::wait(&namespace.name, "pod/agent", "condition=Ready=false")?;
+    shell("echo yes >/www/ready")?;
+    kube::wait(&namespace.name, "pod/agent", "condition=Ready")?;
+    let object = pod.object()?;
+    assert_eq!(object["status"]["containerStatuses"][0]["restartCount"], 0, "{}", object["status"]);
+    Ok(())
+}
+
 fn thirty() -> Result<()> {
     let namespace = Namespace::new(&json!({}))?;
     apply(&policy(&namespace, "agents", "", &rules("get"), "")?)?;
@@ -152,19 +179,14 @@ fn thirty() -> Result<()> {
     namespace.end()
 }
 
-/// Every process of every pod of ours, and of an agent, is killed at once.
+/// Every process of the node is killed at once, those of Kubernetes too.
 fn node_restart() -> Result<()> {
     let namespace = Namespace::new(&json!({}))?;
     apply(&policy(&namespace, "agents", "", &rules("get"), "")?)?;
     let pod = Pod::start(&namespace, &agent("agent"))?;
     until_programmed(&namespace, "agents")?;
     assert_status(&pod, "GET", MAP, 200)?;
-    let system = kube::get(&["pods", "--namespace", SYSTEM])?;
-    let mut all: Vec<Value> = system["items"].as_array().cloned().unwrap_or_default();
-    all.push(pod.object()?);
-    for one in &all {
-        kill_pod(one)?;
-    }
+    node::restart()?;
     eventually("the pod starts anew", || {
         let restarts = pod.gateway_restarts()?;
         if restarts > 0 { Ok(()) } else { bail!("{restarts}") }

@@ -36,27 +36,28 @@ pub(super) fn rules(verbs: &str) -> String {
 
 /// A request of the agent as a developer; the status, 0 for none.
 pub(super) fn ask(pod: &Pod, method: &str, path: &str, body: &str) -> Result<(u64, Value)> {
+    let came = probe(pod, &as_developer(&["https", "-method", method, "-body", body], path)?)?;
+    Ok((came["status"].as_u64().unwrap_or_default(), came))
+}
+
+/// Many requests of the agent as a developer, over one connection; how often
+/// which status came.
+pub(super) fn ask_often(pod: &Pod, count: &str, path: &str) -> Result<Value> {
+    probe(pod, &as_developer(&["requests", count], path)?)
+}
+
+/// Arguments of the probe for `what`, with the cluster as its target and a
+/// developer's token.
+pub(super) fn as_developer(what: &[&str], path: &str) -> Result<Vec<String>> {
     let cluster = Cluster::get()?;
     let (host, token) = (cluster.host()?, cluster.developer()?);
     let to = format!("{host}:443");
-    let came = pod.probe(&[
-        "https",
-        "-to",
-        &to,
-        "-name",
-        host,
-        "-method",
-        method,
-        "-path",
-        path,
-        "-body",
-        body,
-        "-token",
-        &token,
-        "-ca",
-        "/run/sluice/trust/ca.crt",
-    ])?;
-    Ok((came["status"].as_u64().unwrap_or_default(), came))
+    let rest = ["-to", &to, "-name", host, "-path", path, "-token", &token, "-ca", "/run/sluice/trust/ca.crt"];
+    Ok(what.iter().chain(&rest).map(|&argument| argument.to_owned()).collect())
+}
+
+fn probe(pod: &Pod, arguments: &[String]) -> Result<Value> {
+    pod.probe(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 pub(super) const MAP: &str = "/api/v1/namespaces/dev/configmaps/settings";

@@ -38,6 +38,10 @@ fn drained() -> Result<()> {
     };
     let count = |kind: &str| records.iter().filter(|record| counts(record, kind)).count();
     assert_eq!((count("intent"), count("outcome"), count("refused"), count("enrol")), (10, 10, 10, 1));
+    for record in records.iter().filter(|record| record["kind"] == "intent") {
+        let workload = &record["body"]["command"]["workload"];
+        ensure!(workload["pod"] == "agent" && workload["node"] == "node1", "{record}");
+    }
     let summary = summary(&pod.uid)?;
     ensure!(summary["silent"] == false && summary["epochs"][0]["ended"] == true, "{summary}");
     Ok(())
