@@ -20,8 +20,9 @@ use crate::kept::{Given, Kept};
 use crate::link::{answered, body, connect, refusal, request};
 use crate::{Backoff, Credentials, CredentialsWatch, Endpoint, LinkError, Resolve, Server, pem_certificates};
 
-/// Longest sleep before the clock is looked at again: it may jump.
-const LOOK: Duration = Duration::from_secs(30);
+/// Longest sleep before the clock, which may jump, and a file of roots are
+/// looked at again.
+const LOOK: Duration = Duration::from_secs(5);
 /// Bytes of a token.
 const MAX_TOKEN: usize = 16 * 1024;
 
@@ -55,7 +56,9 @@ pub enum FirstRoots {
     /// count from then on.
     Pem(String),
     /// Those of a file that others keep fresh (a mounted ConfigMap), beside
-    /// those of the last enrolment. It need not be there yet.
+    /// those of the last enrolment. It need not be there yet. When it changes
+    /// there is another enrolment, so that whoever the new roots vouch for is
+    /// believed at once.
     File(PathBuf),
 }
 
@@ -113,7 +116,7 @@ impl Enrolment {
         };
         let (published, credentials) = watch::channel(present.as_ref().map(|present| present.credentials.clone()));
         let (status, watched) = watch::channel(status);
-        let work = Work { options, url, kept, key, key_pair, present, published, status };
+        let work = Work { options, url, kept, key, key_pair, present, roots_seen: None, published, status };
         Ok(Self { credentials, status: watched, task: tokio::spawn(work.run()) })
     }
 
@@ -159,6 +162,8 @@ struct Work {
     key: Secret<String>,
     key_pair: KeyPair,
     present: Option<Present>,
+    /// What the file of roots held at the last enrolment.
+    roots_seen: Option<Vec<u8>>,
     published: watch::Sender<Option<Arc<Credentials>>>,
     status: watch::Sender<EnrolStatus>,
 }
@@ -167,8 +172,12 @@ impl Work {
     async fn run(mut self) {
         loop {
             self.until_due().await;
+            let roots = self.roots_file().await;
             match self.enrol().await {
-                Ok(present) => self.take(present),
+                Ok(present) => {
+                    self.roots_seen = roots;
+                    self.take(present);
+                }
                 Err(error) => {
                     warn!(%error, "not enrolled; trying again");
                     self.status.send_modify(|status| status.failing = Some(error));
@@ -187,7 +196,17 @@ impl Work {
                 return;
             }
             tokio::time::sleep(left.min(LOOK)).await;
+            let roots = self.roots_file().await;
+            if roots.is_some() && roots != self.roots_seen {
+                return;
+            }
         }
+    }
+
+    /// `None` where there is no such file, or it cannot be read now.
+    async fn roots_file(&self) -> Option<Vec<u8>> {
+        let FirstRoots::File(path) = &self.options.roots else { return None };
+        tokio::fs::read(path).await.ok()
     }
 
     fn take(&mut self, present: Present) {

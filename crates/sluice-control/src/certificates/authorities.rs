@@ -46,7 +46,8 @@ pub struct Lifetimes {
 }
 
 impl Lifetimes {
-    /// Refuses times by which something signed could outlive its authority.
+    /// Refuses times by which something signed could outlive its authority, or
+    /// be shown to somebody who has not heard of that authority yet.
     ///
     /// # Errors
     /// In words, with the fix.
@@ -57,6 +58,13 @@ impl Lifetimes {
                 "an authority lives {:?}, and rotation, publication and a leaf take {needed:?} together; make it \
                  longer or the others shorter",
                 self.authority
+            )));
+        }
+        if self.publish < self.leaf {
+            return Err(CertificateError::Lifetimes(format!(
+                "a new authority is published {:?} before it signs, and a certificate lives {:?}: who has one would \
+                 not know the new authority yet; publish it at least as long before",
+                self.publish, self.leaf
             )));
         }
         if self.authority > self.rotate_after.saturating_mul(MAX_AUTHORITIES as u32) {

@@ -170,6 +170,8 @@ fn times_that_leave_a_hole_are_refused() {
     let said = hole.checked().expect_err("a hole").to_string();
     assert!(said.contains("longer"), "{said}");
     assert!(Lifetimes { rotate_after: DAY, ..good }.checked().is_err(), "90 authorities at a time");
+    let said = Lifetimes { leaf: DAY + HOUR, ..good }.checked().expect_err("unknown to those who have one").to_string();
+    assert!(said.contains("publish it at least as long"), "{said}");
 }
 
 #[test]

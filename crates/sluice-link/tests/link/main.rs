@@ -137,6 +137,29 @@ async fn a_certificate_is_renewed_in_time_and_new_roots_take_the_place_of_old_on
 }
 
 #[tokio::test]
+async fn roots_that_change_in_their_file_are_asked_for_at_once() {
+    let (authority, next, folder) = (Arc::new(Authority::new()), Authority::new(), folder());
+    let (signer, mut roots) = (authority.clone(), vec![authority.pem.clone()]);
+    let both = format!("{}{}", authority.pem, next.pem);
+    roots.push(both.clone());
+    let server = Server::start(authority.credentials(&control()), move |asked| {
+        let given = if roots.len() > 1 { roots.remove(0) } else { roots[0].clone() };
+        signer.enrol(&asked.body, POD, HOUR, &given)
+    })
+    .await;
+    let file = folder.path().join("ca.crt");
+    std::fs::write(&file, &authority.pem).expect("roots");
+    let options = EnrolOptions { roots: FirstRoots::File(file.clone()), ..options(&server, "", folder.path()) };
+    let enrolment = Enrolment::start(options).expect("starts");
+    assert_eq!(enrolment.enrolled().await.roots().len(), 1);
+    std::fs::write(&file, &both).expect("roots");
+    let mut credentials = enrolment.credentials();
+    let renewed = |present: &Option<Arc<Credentials>>| present.as_ref().is_some_and(|one| one.roots().len() == 2);
+    credentials.wait_for(renewed).await.expect("renewed");
+    assert_eq!(enrolment.status().borrow().enrolments, 2);
+}
+
+#[tokio::test]
 async fn a_process_that_starts_again_goes_on_with_what_it_kept() {
     let (authority, folder) = (Arc::new(Authority::new()), folder());
     let server = enrolling(&authority, HOUR).await;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sluice_testkit::{Process, eventually};
 
 use super::policy_changes::{MAP, as_developer, ask_often, rules};
-use crate::installation::{SYSTEM, install};
-use crate::kube::{self, Namespace, apply};
+use crate::installation::{SYSTEM, install, scale};
+use crate::kube::{self, Namespace, apply, kubectl};
 use crate::pod::{Pod, agent, dry_run};
 use crate::policies::{policy, until_programmed};
 use crate::records::{roots, until_end};
@@ -26,7 +26,9 @@ fn rotate() -> Result<()> {
         "control.rotateAfter=60s",
         "control.publishBeforeUse=30s",
     ])?;
-    let outcome = rotated();
+    // What it has was signed to live for an hour.
+    let restart = ["rollout", "restart", "deployment/sluice-collector", "--namespace", SYSTEM];
+    let outcome = kubectl(&restart).and_then(|_| scale("sluice-collector", 1)).and_then(|()| rotated());
     install(&[])?;
     outcome
 }

@@ -33,8 +33,9 @@ fn control_down() -> Result<()> {
     let outcome = goes_on(&pod);
     scale("sluice-control", 2)?;
     outcome?;
-    // And what changes afterwards is heard of.
-    apply(&policy(&namespace, "agents", "", &rules("get, list"), "")?)?;
+    // And what changes afterwards is heard of. Services lead to a pod a moment after it is ready.
+    let changed = policy(&namespace, "agents", "", &rules("get, list"), "")?;
+    eventually("the webhook answers", || apply(&changed))?;
     until_programmed(&namespace, "agents")?;
     assert_status(&pod, "GET", "/api/v1/namespaces/dev/configmaps", 200)
 }
