@@ -8,6 +8,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 /// What each crate may use of ours.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-core", &[]),
+    ("sluice-tds", &[]),
     ("sluice-mask", &["sluice-core"]),
     ("sluice-policy", &["sluice-core"]),
     ("sluice-audit", &["sluice-core"]),
