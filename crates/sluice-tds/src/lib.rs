@@ -109,9 +109,8 @@ pub use client::{
 pub use error::{TooLong, WireError};
 pub use limits::{Limits, Negotiated};
 pub use login::{
-    Encryption, FeatureId, FedAuth, Feature, Login7, PreLogin, PreLoginOption, SessionRecovery, SessionRecoveryState,
-    SessionStateEntry,
-    TdsVersion,
+    Encryption, Feature, FeatureId, FedAuth, Login7, PreLogin, PreLoginOption, SessionRecovery, SessionRecoveryState,
+    SessionStateEntry, TdsVersion,
 };
 pub use packet::{Deframer, Frame, Framer, Header, PacketKind, PacketSize, Status};
 pub use secret::Secret;

@@ -27,7 +27,10 @@ fn a_login_that_recovers_a_session() {
         panic!("{:?}", login.features)
     };
     assert_eq!(recovery.initial.database, "master");
-    assert_eq!(recovery.initial.collation.map(|collation| (collation.locale(), collation.sort_id())), Some((0x409, 52)));
+    assert_eq!(
+        recovery.initial.collation.map(|collation| (collation.locale(), collation.sort_id())),
+        Some((0x409, 52))
+    );
     assert_eq!(recovery.initial.language, "us_english");
     assert_eq!(recovery.initial.states.iter().map(|state| state.id).collect::<Vec<_>>(), [0, 2, 4, 5, 6, 7, 8, 9]);
     assert_eq!(recovery.current.states, [SessionStateEntry { id: 9, value: vec![0x28, 0x23, 0, 0] }]);
@@ -73,14 +76,7 @@ fn a_call_with_a_table() {
     assert!(found.events[3].contains("schema: \"dbo\", name: \"tvptype\""), "{}", found.events[3]);
     assert_eq!(
         found.events[4..],
-        [
-            "Row",
-            "Value { column: 0, piece: Whole([2]) }",
-            "RowEnd",
-            "TableEnd",
-            "ParameterEnd(None)",
-            "End(Status(1))"
-        ]
+        ["Row", "Value { column: 0, piece: Whole([2]) }", "RowEnd", "TableEnd", "ParameterEnd(None)", "End(Status(1))"]
     );
 }
 

@@ -114,10 +114,7 @@ fn claims_do_not_cost_memory() {
     let claim = "SESSIONSTATE.Length at byte 5 is 4294967300, over the limit of 1000";
     assert_eq!(error(&[0xE4, 0xFF, 0xFF, 0xFF, 0xFF]).as_deref(), Some(claim));
     // COLMETADATA of 11 columns.
-    assert_eq!(
-        error(&[0x81, 11, 0]).as_deref(),
-        Some("COLMETADATA.Count at byte 3 is 11, over the limit of 10")
-    );
+    assert_eq!(error(&[0x81, 11, 0]).as_deref(), Some("COLMETADATA.Count at byte 3 is 11, over the limit of 10"));
     // sql_variant of 1 GiB.
     let mut answer = columns(vec![with(TypeInfo::Variant(8009))]);
     answer.extend([0xD1, 0, 0, 0, 0x40]);
@@ -267,18 +264,9 @@ fn parameters_are_judged() {
         read_requests(Negotiated::default(), &[&wire]).1.expect("an error").to_string()
     };
     assert_eq!(error("FD"), "RPC.ParamMetaData at byte 29 is 253, over the limit of 128");
-    assert_eq!(
-        error("00 01 F3"),
-        "RPC.StatusFlags at byte 31 is 1 (0x1): a table is no output, default or ciphertext"
-    );
-    assert_eq!(
-        error("00 00 F2"),
-        "TYPE_INFO at byte 31 is 242 (0xf2): no type of TDS 7.2 to 8.0 that may stand here"
-    );
-    assert_eq!(
-        error("00 00 26 04 04 01 00"),
-        "value at byte 33: 2 more bytes were expected"
-    );
+    assert_eq!(error("00 01 F3"), "RPC.StatusFlags at byte 31 is 1 (0x1): a table is no output, default or ciphertext");
+    assert_eq!(error("00 00 F2"), "TYPE_INFO at byte 31 is 242 (0xf2): no type of TDS 7.2 to 8.0 that may stand here");
+    assert_eq!(error("00 00 26 04 04 01 00"), "value at byte 33: 2 more bytes were expected");
 }
 
 #[test]
@@ -294,10 +282,7 @@ fn a_trailing_separator_is_ignored() {
 fn options_before_login_are_judged() {
     let error = |digits: &str| PreLogin::parse(&bytes(digits)).expect_err("an error").to_string();
     assert_eq!(error("FF"), "PRELOGIN.PL_OPTION_TOKEN at byte 1 is 255 (0xff): VERSION (0) comes first");
-    assert_eq!(
-        error("01 00 06 00 01 FF 00"),
-        "PRELOGIN.PL_OPTION_TOKEN at byte 1 is 1 (0x1): VERSION (0) comes first"
-    );
+    assert_eq!(error("01 00 06 00 01 FF 00"), "PRELOGIN.PL_OPTION_TOKEN at byte 1 is 1 (0x1): VERSION (0) comes first");
     assert_eq!(
         error("00 00 0B 00 06 00 00 0B 00 06 FF 00 00 00 00 00 00"),
         "PRELOGIN.PL_OPTION_TOKEN at byte 6 is 0 (0x0): an option comes once"
@@ -340,10 +325,7 @@ fn redirects_are_judged() {
     };
     let (found, error_) = read_tokens(response(Negotiated::default()), &[&route(0, 5)], true);
     assert_eq!(error_, None);
-    assert_eq!(
-        found.events,
-        ["Token(EnvChange(Routing(Routing { port: 5, server: \"a.b\", database: None })))"]
-    );
+    assert_eq!(found.events, ["Token(EnvChange(Routing(Routing { port: 5, server: \"a.b\", database: None })))"]);
     assert!(error(&route(1, 5)).starts_with("ENVCHANGE.Protocol"));
     assert!(error(&route(0, 0)).starts_with("ENVCHANGE.ProtocolProperty"));
 }

@@ -196,13 +196,7 @@ fn smp_frames_are_judged() {
         smp_frames(&[&wire]).2.map(|error| error.to_string())
     };
     assert_eq!(change(0, 0x54).as_deref(), Some("SMP.SMID at byte 0 is 84 (0x54): each frame begins with 0x53"));
-    assert_eq!(
-        change(1, 9).as_deref(),
-        Some("SMP.FLAGS at byte 1 is 9 (0x9): exactly one of SYN, ACK, FIN and DATA")
-    );
-    assert_eq!(
-        change(1, 2).as_deref(),
-        Some("SMP.LENGTH at byte 4 is 19 (0x13): 16, and more for DATA alone")
-    );
+    assert_eq!(change(1, 9).as_deref(), Some("SMP.FLAGS at byte 1 is 9 (0x9): exactly one of SYN, ACK, FIN and DATA"));
+    assert_eq!(change(1, 2).as_deref(), Some("SMP.LENGTH at byte 4 is 19 (0x13): 16, and more for DATA alone"));
     assert_eq!(change(5, 0x40).as_deref(), Some("SMP.LENGTH at byte 4 is 16403, over the limit of 1000"));
 }

@@ -59,14 +59,14 @@ fn message(negotiated: Negotiated) -> impl Strategy<Value = (PacketKind, Vec<u8>
     let fed_auth = fed_auth().prop_map(written(|message: &FedAuthMessage, out| message.write(out).expect("fits")));
     let login = any::login().prop_map(written(|login: &Login7, out| login.write(out).expect("fits")));
     prop_oneof![
-        batch.prop_map(|payload| (PacketKind::SqlBatch, payload)),
+        1 => batch.prop_map(|payload| (PacketKind::SqlBatch, payload)),
         3 => any::rpc(negotiated).prop_map(|payload| (PacketKind::Rpc, payload)),
         2 => bulk(negotiated).prop_map(|payload| (PacketKind::BulkLoad, payload)),
-        transaction.prop_map(|payload| (PacketKind::TransactionManager, payload)),
-        fed_auth.prop_map(|payload| (PacketKind::FedAuth, payload)),
-        login.prop_map(|payload| (PacketKind::Login7, payload)),
-        any::data().prop_map(|payload| (PacketKind::Sspi, payload)),
-        Just((PacketKind::Attention, Vec::new())),
+        1 => transaction.prop_map(|payload| (PacketKind::TransactionManager, payload)),
+        1 => fed_auth.prop_map(|payload| (PacketKind::FedAuth, payload)),
+        1 => login.prop_map(|payload| (PacketKind::Login7, payload)),
+        1 => any::data().prop_map(|payload| (PacketKind::Sspi, payload)),
+        1 => Just((PacketKind::Attention, Vec::new())),
     ]
 }
 

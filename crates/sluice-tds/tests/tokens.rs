@@ -4,7 +4,9 @@ mod support;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sluice_tds::{Event, Limits, Negotiated, Piece, ReturnValue, RowKind, Token, Tokens, WireError, write_null, write_value};
+use sluice_tds::{
+    Event, Limits, Negotiated, Piece, ReturnValue, RowKind, Token, Tokens, WireError, write_null, write_value,
+};
 use support::any;
 use support::{pieces, read_tokens, response};
 
@@ -13,7 +15,7 @@ use support::{pieces, read_tokens, response};
 enum Part {
     Token(Token),
     Rows(any::Rows),
-    ReturnValue(ReturnValue, Option<Vec<u8>>),
+    ReturnValue(Box<ReturnValue>, Option<Vec<u8>>),
 }
 
 fn part(negotiated: Negotiated) -> impl Strategy<Value = Part> {
@@ -21,7 +23,7 @@ fn part(negotiated: Negotiated) -> impl Strategy<Value = Part> {
     prop_oneof![
         3 => any::token(negotiated).prop_map(Part::Token),
         2 => any::rows(encrypted).prop_map(Part::Rows),
-        1 => any::return_value(encrypted).prop_map(|(head, value)| Part::ReturnValue(head, value)),
+        1 => any::return_value(encrypted).prop_map(|(head, value)| Part::ReturnValue(Box::new(head), value)),
     ]
 }
 
@@ -75,7 +77,7 @@ fn expected(parts: Vec<Part>) -> Vec<Read> {
                 }
             }
             Part::ReturnValue(head, value) => {
-                reads.extend([Read::ReturnValue(head), Read::Value(0, value), Read::End]);
+                reads.extend([Read::ReturnValue(*head), Read::Value(0, value), Read::End]);
             }
         }
     }

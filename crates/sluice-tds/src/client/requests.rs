@@ -101,7 +101,11 @@ struct Message {
 #[derive(Debug)]
 enum Body {
     /// Is collected, and read when it is whole.
-    Whole { kind: PacketKind, bytes: SecretBuffer, handed_out: bool },
+    Whole {
+        kind: PacketKind,
+        bytes: SecretBuffer,
+        handed_out: bool,
+    },
     Rpc(Box<RpcReader>),
     Bulk(Box<Tokens>),
 }

@@ -254,19 +254,40 @@ pub(super) struct RpcReader {
 #[derive(Debug)]
 enum State {
     Headers,
-    Call { first: bool },
+    Call {
+        first: bool,
+    },
     /// Before a parameter, a separator, or the end.
     Between,
     /// In a table's type, of whose parameter `read` bytes were read.
-    TableType { name: Text, status: u8, table: TableReader, read: usize },
+    TableType {
+        name: Text,
+        status: u8,
+        table: TableReader,
+        read: usize,
+    },
     /// In a scalar's value.
-    Value { layout: Layout, progress: Progress, status: u8 },
+    Value {
+        layout: Layout,
+        progress: Progress,
+        status: u8,
+    },
     /// Before a row, or the end of the table.
-    Rows { layouts: Arc<[Layout]>, status: u8 },
+    Rows {
+        layouts: Arc<[Layout]>,
+        status: u8,
+    },
     /// In a row.
-    Row { layouts: Arc<[Layout]>, column: usize, progress: Progress, status: u8 },
+    Row {
+        layouts: Arc<[Layout]>,
+        column: usize,
+        progress: Progress,
+        status: u8,
+    },
     /// After the value.
-    Cipher { status: u8 },
+    Cipher {
+        status: u8,
+    },
 }
 
 /// What stands before a value.

@@ -145,9 +145,8 @@ impl TableReader {
                 let count = r.u16("TVP_COLUMN_ORDERING.Count")?;
                 r.at_most(count.into(), self.limit, "TVP_COLUMN_ORDERING.Count")?;
                 let mut columns = r.inside(usize::from(count) * 2, "TVP_COLUMN_ORDERING")?;
-                let ordering = (0..count)
-                    .map(|_| columns.u16("TVP_COLUMN_ORDERING.ColNum"))
-                    .collect::<Result<_, WireError>>()?;
+                let ordering =
+                    (0..count).map(|_| columns.u16("TVP_COLUMN_ORDERING.ColNum")).collect::<Result<_, WireError>>()?;
                 self.read.ordering = Some(ordering);
             }
             other => return Err(r.malformed("TVP_TYPE_INFO", other.into(), "0x00, 0x10 or 0x11, each once")),

@@ -163,9 +163,7 @@ impl Login7 {
         let mut data = Zeroizing::new(Vec::with_capacity(Limits::LOGIN));
         let extended = self.features.is_some();
         let flags3 = if extended { self.option_flags3 | EXTENSION } else { self.option_flags3 & !EXTENSION };
-        for number in
-            [self.tds_version.0, self.packet_size, self.client_version, self.client_pid, self.connection_id]
-        {
+        for number in [self.tds_version.0, self.packet_size, self.client_version, self.client_pid, self.connection_id] {
             fixed.u32(number);
         }
         fixed.bytes(&[self.option_flags1, self.option_flags2, self.type_flags, flags3]);

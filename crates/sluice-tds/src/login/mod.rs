@@ -5,7 +5,7 @@ mod login7;
 mod prelogin;
 mod session;
 
-pub use features::{FedAuth, Feature, FeatureId, SessionRecovery, SessionRecoveryState};
+pub use features::{Feature, FeatureId, FedAuth, SessionRecovery, SessionRecoveryState};
 pub use login7::{Login7, TdsVersion};
 pub use prelogin::{Encryption, PreLogin, PreLoginOption};
 pub use session::SessionStateEntry;

@@ -159,11 +159,7 @@ pub(super) struct ColumnsReader {
 
 impl ColumnsReader {
     /// After Count and EkValueCount; `None`: no metadata.
-    pub(super) fn start(
-        negotiated: &Negotiated,
-        limit: usize,
-        r: &mut Reader<'_>,
-    ) -> Result<Option<Self>, WireError> {
+    pub(super) fn start(negotiated: &Negotiated, limit: usize, r: &mut Reader<'_>) -> Result<Option<Self>, WireError> {
         let columns = r.u16("COLMETADATA.Count")?;
         if columns == u16::MAX {
             return Ok(None);
@@ -194,8 +190,7 @@ impl Column {
         let flags = r.u16("COLMETADATA.Flags")?;
         let info = TypeInfo::parse(r, Place::Column)?;
         let table = if has_table(&info) { parse_name(r)? } else { Vec::new() };
-        let crypto =
-            if encrypted && flags & ENCRYPTED != 0 { Some(CryptoMetadata::parse(r, true)?) } else { None };
+        let crypto = if encrypted && flags & ENCRYPTED != 0 { Some(CryptoMetadata::parse(r, true)?) } else { None };
         if let Some(key) = crypto.as_ref().and_then(|crypto| crypto.key).filter(|key| usize::from(*key) >= keys) {
             return Err(r.malformed("CryptoMetadata.Ordinal", key.into(), "names a key of the token's table"));
         }

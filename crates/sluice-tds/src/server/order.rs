@@ -29,8 +29,7 @@ pub(super) fn parse_order(r: &mut Reader<'_>) -> Result<Vec<u16>, WireError> {
 pub(super) fn parse_col_info(r: &mut Reader<'_>) -> Result<Vec<ColInfo>, WireError> {
     let mut columns = Vec::new();
     while r.left() > 0 {
-        let (column, table, status) =
-            (r.u8("COLINFO.ColNum")?, r.u8("COLINFO.TableNum")?, r.u8("COLINFO.Status")?);
+        let (column, table, status) = (r.u8("COLINFO.ColNum")?, r.u8("COLINFO.TableNum")?, r.u8("COLINFO.Status")?);
         let name = if status & DIFFERENT_NAME == 0 { None } else { Some(r.b_varchar("COLINFO.ColName")?) };
         columns.push(ColInfo { column, table, status, name });
     }

@@ -268,11 +268,9 @@ fn begin(
             None => Begun::Token(Token::NoMetadata),
         },
         id::ALTMETADATA => Begun::Long(LongToken::Totals(AltReader::start(limits.columns, r)?)),
-        id::DATACLASSIFICATION => Begun::Long(LongToken::Classification(ClassificationReader::start(
-            negotiated,
-            limits.columns,
-            r,
-        )?)),
+        id::DATACLASSIFICATION => {
+            Begun::Long(LongToken::Classification(ClassificationReader::start(negotiated, limits.columns, r)?))
+        }
         id::ROW => Begun::Values(Event::Row(RowKind::Row), values(columns(r)?, &[])),
         id::NBCROW => {
             let layouts = columns(r)?;

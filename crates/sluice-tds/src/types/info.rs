@@ -427,16 +427,9 @@ impl DecimalType {
 
 impl BytesType {
     pub(super) fn of(id: u8) -> Option<Self> {
-        [
-            Self::OldVarBinary,
-            Self::OldVarChar,
-            Self::OldBinary,
-            Self::OldChar,
-            Self::BigVarBinary,
-            Self::BigBinary,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u8 == id)
+        [Self::OldVarBinary, Self::OldVarChar, Self::OldBinary, Self::OldChar, Self::BigVarBinary, Self::BigBinary]
+            .into_iter()
+            .find(|kind| *kind as u8 == id)
     }
 
     /// Whether lengths have one byte.

@@ -5,10 +5,10 @@ mod value;
 mod variant;
 mod write;
 
+pub(crate) use info::Place;
 pub use info::{
     BytesType, CharType, Collation, DecimalType, FixedType, LongType, NullableType, TypeInfo, UdtInfo, XmlSchema,
 };
-pub(crate) use info::Place;
 pub use value::Piece;
 pub(crate) use value::{Layout, Progress};
 pub use variant::Variant;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 use sluice_tds::*;
 
-pub fn text() -> impl Strategy<Value = Text> {
+pub(crate) fn text() -> impl Strategy<Value = Text> {
     prop_oneof![
         "[a-z@_ é漢😀]{0,12}".prop_map(|text| Text::from(text.as_str())),
         // Unpaired surrogates too.
@@ -16,11 +16,11 @@ pub fn text() -> impl Strategy<Value = Text> {
     ]
 }
 
-pub fn secret() -> impl Strategy<Value = Secret> {
+pub(crate) fn secret() -> impl Strategy<Value = Secret> {
     "[ -~]{0,20}".prop_map(|text| Secret::from_text(&text))
 }
 
-pub fn data() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn data() -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..40)
 }
 
@@ -36,7 +36,7 @@ fn udt(column: bool) -> BoxedStrategy<TypeInfo> {
 }
 
 /// Any type; `column`: as columns and return values have it.
-pub fn type_info(column: bool) -> BoxedStrategy<TypeInfo> {
+pub(crate) fn type_info(column: bool) -> BoxedStrategy<TypeInfo> {
     use FixedType as F;
     use NullableType as N;
     let fixed = prop::sample::select(vec![
@@ -87,11 +87,12 @@ pub fn type_info(column: bool) -> BoxedStrategy<TypeInfo> {
         collation(),
     )
         .prop_map(|(kind, size, collation)| TypeInfo::Char { kind, size, collation });
-    let long = (prop::sample::select(vec![LongType::Image, LongType::Text, LongType::NText]), any::<u32>(), collation())
-        .prop_map(|(kind, size, collation)| {
-            let collation = (kind != LongType::Image).then_some(collation);
-            TypeInfo::Long { kind, size, collation }
-        });
+    let long =
+        (prop::sample::select(vec![LongType::Image, LongType::Text, LongType::NText]), any::<u32>(), collation())
+            .prop_map(|(kind, size, collation)| {
+                let collation = (kind != LongType::Image).then_some(collation);
+                TypeInfo::Long { kind, size, collation }
+            });
     let xml = option::of((text(), text(), text())).prop_map(|schema| {
         TypeInfo::Xml(schema.map(|(database, schema, collection)| XmlSchema { database, schema, collection }))
     });
@@ -117,7 +118,7 @@ pub fn type_info(column: bool) -> BoxedStrategy<TypeInfo> {
 }
 
 /// A value of a type, or NULL.
-pub fn value(info: &TypeInfo) -> BoxedStrategy<Option<Vec<u8>>> {
+pub(crate) fn value(info: &TypeInfo) -> BoxedStrategy<Option<Vec<u8>>> {
     let time = |scale: u8| match scale {
         0..=2 => 3,
         3 | 4 => 4,
@@ -160,7 +161,7 @@ pub fn value(info: &TypeInfo) -> BoxedStrategy<Option<Vec<u8>>> {
 }
 
 /// A value, its length unknown and in chunks where that is possible.
-pub fn written(info: &TypeInfo, row: bool, value: Option<&[u8]>, chunk: usize, out: &mut Vec<u8>) {
+pub(crate) fn written(info: &TypeInfo, row: bool, value: Option<&[u8]>, chunk: usize, out: &mut Vec<u8>) {
     let large = match info {
         TypeInfo::Xml(_) | TypeInfo::Udt(_) | TypeInfo::Json => true,
         TypeInfo::Char { kind: CharType::VarChar | CharType::NVarChar, size, .. }
@@ -205,8 +206,7 @@ fn column(encrypted: bool) -> impl Strategy<Value = Column> {
     (type_info(true), any::<u32>(), any::<u16>(), crypto, text()).prop_flat_map(
         |(info, user_type, flags, crypto, name)| {
             table(&info).prop_map(move |table| {
-                let flags =
-                    if crypto.is_some() { flags | Column::ENCRYPTED } else { flags & !Column::ENCRYPTED };
+                let flags = if crypto.is_some() { flags | Column::ENCRYPTED } else { flags & !Column::ENCRYPTED };
                 Column { user_type, flags, info: info.clone(), table, crypto: crypto.clone(), name: name.clone() }
             })
         },
@@ -214,14 +214,18 @@ fn column(encrypted: bool) -> impl Strategy<Value = Column> {
 }
 
 fn encryption_key() -> impl Strategy<Value = EncryptionKey> {
-    let value = (data(), text(), text(), text())
-        .prop_map(|(encrypted, store, path, algorithm)| EncryptionKeyValue { encrypted, store, path, algorithm });
+    let value = (data(), text(), text(), text()).prop_map(|(encrypted, store, path, algorithm)| EncryptionKeyValue {
+        encrypted,
+        store,
+        path,
+        algorithm,
+    });
     (any::<(u32, u32, u32, u64)>(), vec(value, 0..3)).prop_map(|((database, id, version, metadata_version), values)| {
         EncryptionKey { database, id, version, metadata_version, values }
     })
 }
 
-pub fn columns(encrypted: bool) -> impl Strategy<Value = ColMetadata> {
+pub(crate) fn columns(encrypted: bool) -> impl Strategy<Value = ColMetadata> {
     let keys = if encrypted { vec(encryption_key(), 1..3).boxed() } else { Just(Vec::new()).boxed() };
     (keys, vec(column(encrypted), 0..12)).prop_map(|(keys, columns)| ColMetadata { keys, columns })
 }
@@ -273,8 +277,11 @@ fn env_change() -> impl Strategy<Value = EnvChange> {
         (text_kind, text(), text()).prop_map(|(kind, new, old)| EnvChange::Text { kind, new, old }),
         (bytes_kind, data(), data()).prop_map(|(kind, new, old)| EnvChange::Bytes { kind, new, old }),
         data().prop_map(EnvChange::Promoted),
-        (1..=u16::MAX, text(), option::of(text()))
-            .prop_map(|(port, server, database)| EnvChange::Routing(Routing { port, server, database })),
+        (1..=u16::MAX, text(), option::of(text())).prop_map(|(port, server, database)| EnvChange::Routing(Routing {
+            port,
+            server,
+            database
+        })),
         (22..=255_u8, data()).prop_map(|(kind, data)| EnvChange::Other { kind, data }),
     ]
 }
@@ -296,16 +303,13 @@ fn feature_acks() -> impl Strategy<Value = Vec<FeatureAck>> {
     })
 }
 
-pub fn done() -> impl Strategy<Value = Done> {
-    (
-        prop::sample::select(vec![DoneKind::Done, DoneKind::DoneProc, DoneKind::DoneInProc]),
-        any::<(u16, u16, u64)>(),
-    )
+pub(crate) fn done() -> impl Strategy<Value = Done> {
+    (prop::sample::select(vec![DoneKind::Done, DoneKind::DoneProc, DoneKind::DoneInProc]), any::<(u16, u16, u64)>())
         .prop_map(|(kind, (status, command, rows))| Done { kind, status, command, rows })
 }
 
 /// Any whole token but one that changes how the rest reads.
-pub fn token(negotiated: Negotiated) -> BoxedStrategy<Token> {
+pub(crate) fn token(negotiated: Negotiated) -> BoxedStrategy<Token> {
     let ranks = negotiated.data_classification.is_some_and(|version| version >= 2);
     let encrypted = negotiated.column_encryption.is_some();
     let col_info = (any::<(u8, u8)>(), 0..=0x1F_u8, option::of(text())).prop_map(|((column, table), status, name)| {
@@ -314,8 +318,11 @@ pub fn token(negotiated: Negotiated) -> BoxedStrategy<Token> {
     let fed_auth_info = vec((any::<u8>(), text()), 0..4).prop_map(|options| FedAuthInfo { options });
     let login_ack = (any::<(u8, u32, [u8; 4])>(), text())
         .prop_map(|((interface, tds_version, version), program)| LoginAck { interface, tds_version, program, version });
-    let session_state = (any::<(u32, u8)>(), states())
-        .prop_map(|((sequence, status), states)| SessionState { sequence, status, states });
+    let session_state = (any::<(u32, u8)>(), states()).prop_map(|((sequence, status), states)| SessionState {
+        sequence,
+        status,
+        states,
+    });
     prop_oneof![
         columns(encrypted).prop_map(|columns| Token::ColMetadata(Arc::new(columns))),
         Just(Token::NoMetadata),
@@ -337,35 +344,33 @@ pub fn token(negotiated: Negotiated) -> BoxedStrategy<Token> {
     .boxed()
 }
 
-pub fn acks() -> impl Strategy<Value = Token> {
+pub(crate) fn acks() -> impl Strategy<Value = Token> {
     feature_acks().prop_map(Token::FeatureExtAck)
 }
 
-pub fn negotiated() -> impl Strategy<Value = Negotiated> {
+pub(crate) fn negotiated() -> impl Strategy<Value = Negotiated> {
     (option::of(1..=3_u8), option::of(1..=2_u8))
         .prop_map(|(column_encryption, data_classification)| Negotiated { column_encryption, data_classification })
 }
 
 /// Columns, rows of them (compressed or not), and what they are on the wire.
 #[derive(Clone, Debug)]
-pub struct Rows {
-    pub columns: ColMetadata,
-    pub rows: Vec<Vec<Option<Vec<u8>>>>,
-    pub chunk: usize,
-    pub compressed: bool,
+pub(crate) struct Rows {
+    pub(crate) columns: ColMetadata,
+    pub(crate) rows: Vec<Vec<Option<Vec<u8>>>>,
+    pub(crate) chunk: usize,
+    pub(crate) compressed: bool,
 }
 
-pub fn rows(encrypted: bool) -> impl Strategy<Value = Rows> {
-    (columns(encrypted), 0..4_usize, 0..20_usize, any::<bool>()).prop_flat_map(
-        |(columns, count, chunk, compressed)| {
-            let row: Vec<_> = columns.columns.iter().map(|column| value(&column.info)).collect();
-            vec(row, count..=count).prop_map(move |rows| Rows { columns: columns.clone(), rows, chunk, compressed })
-        },
-    )
+pub(crate) fn rows(encrypted: bool) -> impl Strategy<Value = Rows> {
+    (columns(encrypted), 0..4_usize, 0..20_usize, any::<bool>()).prop_flat_map(|(columns, count, chunk, compressed)| {
+        let row: Vec<_> = columns.columns.iter().map(|column| value(&column.info)).collect();
+        vec(row, count..=count).prop_map(move |rows| Rows { columns: columns.clone(), rows, chunk, compressed })
+    })
 }
 
 impl Rows {
-    pub fn write_rows(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_rows(&self, out: &mut Vec<u8>) {
         for row in &self.rows {
             if self.compressed {
                 out.push(0xD2);
@@ -386,7 +391,7 @@ impl Rows {
     }
 }
 
-pub fn return_value(encrypted: bool) -> impl Strategy<Value = (ReturnValue, Option<Vec<u8>>)> {
+pub(crate) fn return_value(encrypted: bool) -> impl Strategy<Value = (ReturnValue, Option<Vec<u8>>)> {
     let crypto = if encrypted { option::of(crypto(false)).boxed() } else { Just(None).boxed() };
     (type_info(true), any::<(u16, u8, u32, u16)>(), text(), crypto).prop_flat_map(
         |(info, (ordinal, status, user_type, flags), name, crypto)| {
@@ -440,7 +445,7 @@ fn features() -> impl Strategy<Value = Vec<Feature>> {
     )
 }
 
-pub fn login() -> impl Strategy<Value = Login7> {
+pub(crate) fn login() -> impl Strategy<Value = Login7> {
     let names = (text(), text(), text(), text(), text(), text(), text(), text());
     let numbers = any::<(u32, u32, u32, u32, u8, u8, u8, u8, i32, u32)>();
     let version = prop::sample::select(vec![TdsVersion::V7_2, TdsVersion::V7_4, TdsVersion::V8_0]);
@@ -477,7 +482,7 @@ pub fn login() -> impl Strategy<Value = Login7> {
     )
 }
 
-pub fn headers() -> impl Strategy<Value = AllHeaders> {
+pub(crate) fn headers() -> impl Strategy<Value = AllHeaders> {
     (option::of(data()), any::<(u64, u32)>(), option::of(any::<([u8; 16], u32)>()), option::of((4..=u16::MAX, data())))
         .prop_map(|(notification, (descriptor, outstanding), trace, other)| {
             let mut headers = vec![DataHeader::Transaction { descriptor, outstanding }];
@@ -488,7 +493,7 @@ pub fn headers() -> impl Strategy<Value = AllHeaders> {
         })
 }
 
-pub fn transaction() -> impl Strategy<Value = TransactionRequest> {
+pub(crate) fn transaction() -> impl Strategy<Value = TransactionRequest> {
     let begin = || (any::<u8>(), data()).prop_map(|(isolation, name)| TransactionBegin { isolation, name });
     let kind = prop_oneof![
         data().prop_map(TransactionKind::GetAddress),
@@ -502,7 +507,7 @@ pub fn transaction() -> impl Strategy<Value = TransactionRequest> {
     (headers(), kind).prop_map(|(headers, kind)| TransactionRequest { headers, kind })
 }
 
-pub fn batch(negotiated: Negotiated) -> impl Strategy<Value = SqlBatch> {
+pub(crate) fn batch(negotiated: Negotiated) -> impl Strategy<Value = SqlBatch> {
     let enclave = if negotiated.enclave() { data().boxed() } else { Just(Vec::new()).boxed() };
     (headers(), enclave, text()).prop_map(|(headers, enclave, text)| SqlBatch { headers, enclave, text })
 }
@@ -526,7 +531,7 @@ fn cipher() -> impl Strategy<Value = CipherInfo> {
 }
 
 /// A parameter and its bytes.
-pub fn parameter() -> BoxedStrategy<Vec<u8>> {
+pub(crate) fn parameter() -> BoxedStrategy<Vec<u8>> {
     let scalar = (type_info(false), text(), any::<u8>(), option::of(cipher()), 0..20_usize).prop_flat_map(
         |(info, name, status, cipher, chunk)| {
             value(&info).prop_map(move |value| {
@@ -543,9 +548,8 @@ pub fn parameter() -> BoxedStrategy<Vec<u8>> {
             })
         },
     );
-    let column = (any::<u32>(), any::<u16>(), type_info(false), text()).prop_map(|(user_type, flags, info, name)| {
-        TableColumn { user_type, flags, info, name }
-    });
+    let column = (any::<u32>(), any::<u16>(), type_info(false), text())
+        .prop_map(|(user_type, flags, info, name)| TableColumn { user_type, flags, info, name });
     let table = (
         (text(), text(), text()),
         option::of(vec(column, 0..5)),
@@ -577,7 +581,7 @@ pub fn parameter() -> BoxedStrategy<Vec<u8>> {
     prop_oneof![4 => scalar, 1 => table].boxed()
 }
 
-pub fn call(negotiated: Negotiated) -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn call(negotiated: Negotiated) -> impl Strategy<Value = Vec<u8>> {
     let procedure = prop_oneof![any::<u16>().prop_map(Procedure::Id), text().prop_map(Procedure::Name)];
     let enclave = if negotiated.enclave() { data().boxed() } else { Just(Vec::new()).boxed() };
     (procedure, any::<u16>(), enclave, vec(parameter(), 0..4)).prop_map(
@@ -591,7 +595,7 @@ pub fn call(negotiated: Negotiated) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Calls with separators, perhaps one at the end.
-pub fn rpc(negotiated: Negotiated) -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn rpc(negotiated: Negotiated) -> impl Strategy<Value = Vec<u8>> {
     let separated = (call(negotiated), prop::sample::select(vec![0xFF_u8, 0xFE]));
     (headers(), vec(separated, 1..4), any::<bool>()).prop_map(|(headers, calls, trailing)| {
         let mut out = rpc_headers(&headers);
@@ -609,8 +613,6 @@ pub fn rpc(negotiated: Negotiated) -> impl Strategy<Value = Vec<u8>> {
 /// A batch without text is its headers.
 fn rpc_headers(headers: &AllHeaders) -> Vec<u8> {
     let mut out = Vec::new();
-    SqlBatch { headers: headers.clone(), ..SqlBatch::default() }
-        .write(&Negotiated::default(), &mut out)
-        .expect("fits");
+    SqlBatch { headers: headers.clone(), ..SqlBatch::default() }.write(&Negotiated::default(), &mut out).expect("fits");
     out
 }

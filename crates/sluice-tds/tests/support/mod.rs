@@ -2,7 +2,7 @@
 //! strategies for what there is to find.
 #![allow(dead_code)]
 
-pub mod any;
+pub(crate) mod any;
 
 use sluice_tds::{
     Deframer, Event, Frame, Framer, Limits, Negotiated, PacketKind, PacketSize, Piece, Request, Requests, Status,
@@ -10,7 +10,7 @@ use sluice_tds::{
 };
 
 /// Cuts `bytes` at `cuts`, taken round their length.
-pub fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([0, bytes.len()]).collect();
     at.sort_unstable();
     at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
@@ -19,9 +19,9 @@ pub fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
 /// What was found, in words, with adjacent pieces of a value joined: where a
 /// value is cut is not part of what was said. And all `raw`, in one.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    pub events: Vec<String>,
-    pub raw: Vec<u8>,
+pub(crate) struct Found {
+    pub(crate) events: Vec<String>,
+    pub(crate) raw: Vec<u8>,
 }
 
 impl Found {
@@ -47,7 +47,7 @@ fn data<'a>(piece: &Piece<'a>) -> Option<&'a [u8]> {
 }
 
 /// Reads an answer's payload; the error, if that is how it ends.
-pub fn read_tokens(mut tokens: Tokens, pieces: &[&[u8]], end: bool) -> (Found, Option<WireError>) {
+pub(crate) fn read_tokens(mut tokens: Tokens, pieces: &[&[u8]], end: bool) -> (Found, Option<WireError>) {
     let mut found = Found::default();
     for (index, piece) in pieces.iter().enumerate() {
         tokens.feed(piece);
@@ -71,12 +71,12 @@ pub fn read_tokens(mut tokens: Tokens, pieces: &[&[u8]], end: bool) -> (Found, O
     (found, None)
 }
 
-pub fn response(negotiated: Negotiated) -> Tokens {
+pub(crate) fn response(negotiated: Negotiated) -> Tokens {
     Tokens::response(Limits::default(), negotiated)
 }
 
 /// Reads what a client sends, packets and all.
-pub fn read_requests(negotiated: Negotiated, pieces: &[&[u8]]) -> (Found, Option<WireError>) {
+pub(crate) fn read_requests(negotiated: Negotiated, pieces: &[&[u8]]) -> (Found, Option<WireError>) {
     let (mut deframer, mut requests) = (Deframer::default(), Requests::new(Limits::default()));
     requests.set_negotiated(negotiated);
     let mut found = Found::default();
@@ -110,7 +110,7 @@ pub fn read_requests(negotiated: Negotiated, pieces: &[&[u8]]) -> (Found, Option
 }
 
 /// A message in packets.
-pub fn packets(kind: PacketKind, status: Status, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn packets(kind: PacketKind, status: Status, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut framer = Framer::new(kind, status, PacketSize::MIN);
     framer.write(payload, &mut out);
@@ -119,7 +119,7 @@ pub fn packets(kind: PacketKind, status: Status, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The payload of packets.
-pub fn payload(mut wire: &[u8]) -> Vec<u8> {
+pub(crate) fn payload(mut wire: &[u8]) -> Vec<u8> {
     let (mut deframer, mut out) = (Deframer::default(), Vec::new());
     while let Some(frame) = deframer.read(&mut wire).expect("sound packets") {
         if let Frame::Payload(bytes) = frame {
@@ -130,7 +130,7 @@ pub fn payload(mut wire: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes from digits; white space is skipped.
-pub fn bytes(digits: &str) -> Vec<u8> {
+pub(crate) fn bytes(digits: &str) -> Vec<u8> {
     let digits: Vec<u8> = digits.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     digits
         .chunks(2)
