@@ -16,6 +16,7 @@ pub mod crds;
 pub mod generate;
 
 pub mod inject;
+pub mod java;
 pub mod names;
 pub mod patch;
 pub mod policies;

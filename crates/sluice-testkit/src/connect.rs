@@ -42,6 +42,11 @@ impl ConnectProxy {
         Ok(Self { address, over, acceptor: Some(acceptor) })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `http://IP:PORT`, as `proxy-url` wants it.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

@@ -34,6 +34,7 @@ fn ports_user_and_paths_are_those_of_the_injection() {
         (&arguments.service_account_folder, names::SERVICE_ACCOUNT_PATH),
         (&arguments.trust.join("ca.crt"), names::CA_FILE),
         (&arguments.trust.join("bundle.crt"), names::BUNDLE_FILE),
+        (&arguments.trust.join("java.p12"), names::JAVA_FILE),
         (&arguments.trust.join("kubeconfig"), names::KUBECONFIG_FILE),
     ] {
         assert_eq!(ours, Path::new(injected));

@@ -8,7 +8,7 @@ use sluice_core::Secret;
 use sluice_policy::{Compiled, Target, TargetKind};
 
 use super::is_in_cluster;
-use crate::trust::{Authorities, TrustError, write_whole};
+use crate::trust::{Authorities, TrustError, java_store, pem_of, write_whole};
 
 /// Where the agent finds its service account; the token is written there.
 pub(super) const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -19,7 +19,7 @@ const READABLE: u32 = 0o644;
 /// Folders that the agent reads.
 #[derive(Debug, Clone)]
 pub struct AgentFiles {
-    /// `ca.crt`, `bundle.crt`, `kubeconfig`.
+    /// `ca.crt`, `bundle.crt`, `java.p12`, `kubeconfig`.
     pub trust: PathBuf,
     /// `ca.crt`, `namespace`, `token`.
     pub service_account: PathBuf,
@@ -32,7 +32,9 @@ impl AgentFiles {
     pub(crate) fn write_trust(&self, authority: &Authorities) -> Result<(), TrustError> {
         let ca = authority.certificates_pem();
         write_whole(&self.trust.join("ca.crt"), ca.as_bytes(), READABLE)?;
-        authority.write_bundle(&self.trust.join("bundle.crt"))?;
+        let trusted = authority.trusted();
+        write_whole(&self.trust.join("bundle.crt"), pem_of(&trusted).as_bytes(), READABLE)?;
+        write_whole(&self.trust.join("java.p12"), &java_store(&trusted), READABLE)?;
         write_whole(&self.service_account.join("ca.crt"), ca.as_bytes(), READABLE)?;
         write_whole(&self.service_account.join("namespace"), self.namespace.as_bytes(), READABLE)
     }

@@ -2,9 +2,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 use sluice_core::Clock;
 
-use super::{Authority, Constraints, TrustError, bundle};
+use super::{Authority, Constraints, TrustError, bundle, store};
 
 /// The CAs of one gateway. The first speaks for the hosts of the start; where
 /// policy names more later, another is made for those, and what was given out
@@ -80,14 +81,19 @@ impl Authorities {
         self.members().iter().map(|authority| authority.certificate_pem()).collect()
     }
 
-    /// Writes the certificates that a client behind this gateway must trust:
-    /// the system's roots, then these. The file appears whole or not at all.
+    /// What a client behind this gateway must trust: the system's roots, then
+    /// these.
+    pub fn trusted(&self) -> Vec<CertificateDer<'static>> {
+        bundle::with_system_roots(self.members().iter().map(|authority| authority.certificate_der().clone()))
+    }
+
+    /// Writes [`trusted`](Self::trusted) as PEM. The file appears whole or not
+    /// at all.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write_bundle(&self, path: &Path) -> Result<(), TrustError> {
-        let certificates: Vec<_> = self.members().iter().map(|authority| authority.certificate_der().clone()).collect();
-        bundle::write(path, &certificates)
+        store::write_whole(path, bundle::pem_of(&self.trusted()).as_bytes(), 0o644)
     }
 
     fn members(&self) -> Vec<Arc<Authority>> {

@@ -105,15 +105,6 @@ impl Authority {
         self.constraints.cover(host)
     }
 
-    /// Writes the certificates that a client behind this gateway must trust:
-    /// the system's roots, then this CA. The file appears whole or not at all.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn write_bundle(&self, path: &Path) -> Result<(), TrustError> {
-        bundle::write(path, std::slice::from_ref(&self.certificate))
-    }
-
     /// Key and certificate for a host, carrying also those of `upstream_sans`
     /// (names or IP addresses, see [`names_of`](super::names_of)) that the CA
     /// may speak for. The same answer for the same question until half of its

@@ -1,25 +1,24 @@
-//! What a client behind the gateway must trust, as a PEM file.
-
-use std::path::Path;
+//! What a client behind the gateway must trust.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
 
-use super::{TrustError, store};
-
-/// Writes the system's roots and these CAs. Where the system has none (an empty
+/// The system's roots, then these CAs. Where the system has none (an empty
 /// image) they are alone.
-pub(super) fn write(path: &Path, cas: &[CertificateDer<'_>]) -> Result<(), TrustError> {
+pub(super) fn with_system_roots(
+    cas: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> Vec<CertificateDer<'static>> {
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         tracing::warn!(%error, "a system root cannot be read and is left out of the CA bundle");
     }
-    let mut text = String::new();
-    for root in system.certs.iter().chain(cas) {
-        text.push_str(&pem(root));
-    }
-    store::write_whole(path, text.as_bytes(), 0o644)
+    system.certs.into_iter().chain(cas).collect()
+}
+
+/// Certificates, one after the other.
+pub(crate) fn pem_of(certificates: &[CertificateDer<'_>]) -> String {
+    certificates.iter().map(pem).collect()
 }
 
 /// One certificate, RFC 7468.

@@ -9,6 +9,7 @@ mod authorities;
 mod authority;
 mod bundle;
 mod constraints;
+mod java;
 mod leaf;
 mod store;
 #[cfg(test)]
@@ -19,7 +20,9 @@ use std::sync::Arc;
 
 pub use authorities::Authorities;
 pub use authority::Authority;
+pub(crate) use bundle::pem_of;
 pub use constraints::Constraints;
+pub use java::{java_store, java_store_of_pem};
 pub use leaf::names_of;
 pub(crate) use store::write_whole;
 

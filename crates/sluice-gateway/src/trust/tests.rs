@@ -222,15 +222,15 @@ fn a_folder_that_cannot_be_written_is_named() {
 #[test]
 fn the_bundle_ends_with_the_ca() {
     let folder = tempfile::tempdir().unwrap();
-    let authority = authority(&["api.example"], None, &clock());
+    let authorities = Authorities::open(None, ["api.example"], clock()).unwrap();
     let path = folder.path().join("bundle.pem");
     fs::write(&path, "old").unwrap();
-    authority.write_bundle(&path).unwrap();
+    authorities.write_bundle(&path).unwrap();
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.ends_with(&authority.certificate_pem()));
+    assert!(text.ends_with(&authorities.certificates_pem()));
     let certificates: Vec<CertificateDer<'_>> =
         CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().unwrap();
-    assert_eq!(certificates.last(), Some(authority.certificate_der()));
+    assert_eq!(certificates, authorities.trusted());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
 }
 

@@ -2,11 +2,14 @@
 //! process.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use sluice_audit::intake::{Intake, Piece, Refusal};
 use sluice_core::{Intent, IntentSource, Secret, SystemClock, Workload};
@@ -14,6 +17,7 @@ use sluice_gateway::pod::{AgentFiles, Collector, InCluster, OwnToken, Pod};
 use sluice_gateway::probe::Probes;
 use sluice_gateway::{Gateway, GatewayOptions, Listener};
 use sluice_link::{Backoff, EnrolOptions, Enrolment, FirstRoots, Link};
+use sluice_testkit::{ASK_JAVA, ConnectProxy};
 use sluice_wire::{BatchStart, IngestAnswer, IngestRefusal, Report};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
@@ -277,6 +281,42 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or(answer)
 }
 
+/// Whether the store that Java reads has every CA of `ca.crt`.
+fn held_by_java(folder: &Path) -> bool {
+    let read = |name: &str| std::fs::read(folder.join("trust").join(name)).expect(name);
+    let (store, cas) = (read("java.p12"), read("ca.crt"));
+    let mut cas = CertificateDer::pem_slice_iter(&cas).map(|ca| ca.expect("a certificate"));
+    cas.all(|ca| store.windows(ca.len()).any(|window| window == ca.as_ref()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_java_program_believes_what_is_in_its_folder() {
+    let mut world = PodWorld::new().await;
+    world.send("r1", |policy| policy);
+    let running = world.start().await;
+    let proxy = ConnectProxy::start(Ipv4Addr::LOCALHOST.into(), &format!("{HOST}:443"), running.addresses[HOST]);
+    let proxy = proxy.expect("proxy");
+    let program = world.folder.path().join("Ask.java");
+    std::fs::write(&program, ASK_JAVA).expect("program");
+    let ask = |options: String| {
+        let mut java = tokio::process::Command::new("java");
+        java.env("JAVA_TOOL_OPTIONS", options)
+            .arg(format!("-Dhttps.proxyHost={}", proxy.address().ip()))
+            .arg(format!("-Dhttps.proxyPort={}", proxy.address().port()))
+            .arg(&program)
+            .arg(format!("https://{HOST}/api/v1/namespaces/dev/pods"));
+        async move { java.output().await.expect("java, of a JDK (Debian: apt-get install default-jdk-headless)") }
+    };
+    // As it is injected, but for the folder.
+    let file = world.folder.path().join("trust/java.p12");
+    let told = ask(sluice_k8s::java::options(file.to_str().expect("path"))).await;
+    assert!(told.status.success() && told.stdout.starts_with(b"200\n"), "{told:?}");
+    let untold = ask(String::new()).await;
+    let said = String::from_utf8_lossy(&untold.stderr);
+    assert!(!untold.status.success() && said.contains("PKIX path building failed"), "{said}");
+    running.gateway.shutdown().await.expect("shutdown");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_is_served_as_the_control_plane_says() {
     let mut world = PodWorld::new().await;
@@ -289,6 +329,7 @@ async fn a_pod_is_served_as_the_control_plane_says() {
     assert_eq!(read("account/ca.crt"), read("trust/ca.crt"));
     assert_eq!(read("account/namespace"), "agents");
     assert!(read("trust/bundle.crt").contains(&read("trust/ca.crt")));
+    assert!(held_by_java(&folder));
     assert!(read("trust/kubeconfig").contains("current-context: here"));
 
     assert_eq!(status(&world.ask(&running, HOST, GET, None).await), "200");
@@ -309,6 +350,7 @@ async fn a_pod_is_served_as_the_control_plane_says() {
     assert!(world.control().report("r4").await.in_force());
     let after = read("trust/ca.crt");
     assert!(after.starts_with(&before) && after.len() > before.len(), "a CA for the new host, the old one stays");
+    assert!(held_by_java(&folder), "the new one too");
     assert!(read("trust/kubeconfig").contains("https://other.example"));
     running.gateway.shutdown().await.expect("shutdown");
     let leaves = world.leaves();

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::object;
-use crate::names;
+use crate::{java, names};
 
-/// Variables that agents get. A pod that sets one otherwise is refused: none of
-/// them takes a second file.
+/// Variables that agents get, beside Java's. A pod that sets one otherwise is
+/// refused: none of them takes a second file.
 pub(super) const VARIABLES: [(&str, &str); 10] = [
     ("SSL_CERT_FILE", names::BUNDLE_FILE),
     ("REQUESTS_CA_BUNDLE", names::BUNDLE_FILE),
@@ -22,10 +22,6 @@ pub(super) const VARIABLES: [(&str, &str); 10] = [
 
 /// Set where the agent sets none.
 const KUBECONFIG: &str = "KUBECONFIG";
-/// Ours is added to what the agent sets.
-const JAVA: &str = "JAVA_TOOL_OPTIONS";
-const JAVA_OPTIONS: &str = "-Djavax.net.ssl.trustStore=/run/sluice/trust/java.p12 \
-                            -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=changeit";
 
 /// Capabilities that an agent may keep.
 pub(super) const CAPABILITIES: [&str; 1] = ["NET_BIND_SERVICE"];
@@ -70,27 +66,21 @@ pub(super) fn environment(container: &mut Map<String, Value>, java_trust_store: 
         env.push(json!({"name": KUBECONFIG, "value": names::KUBECONFIG_FILE}));
     }
     if java_trust_store {
-        java(&mut env);
+        add_java(&mut env);
     }
     container.insert("env".to_owned(), Value::Array(env));
 }
 
-fn java(env: &mut Vec<Value>) {
-    let set = env.iter().rev().find(|variable| named(variable, JAVA));
-    let set = set.and_then(|variable| variable.get("value")?.as_str()).unwrap_or_default();
-    let own = set.strip_suffix(JAVA_OPTIONS).unwrap_or(set).trim_end();
-    let options = if own.is_empty() { JAVA_OPTIONS.to_owned() } else { format!("{own} {JAVA_OPTIONS}") };
-    env.retain(|variable| !named(variable, JAVA));
-    env.push(json!({"name": JAVA, "value": options}));
-}
-
-/// Whether a `JAVA_TOOL_OPTIONS` can be added to: it is written out, and
-/// names no other trust store.
-pub(super) fn mergeable(name: &str, value: Option<&str>) -> bool {
-    name != JAVA
-        || value.is_some_and(|value| {
-            !value.strip_suffix(JAVA_OPTIONS).unwrap_or(value).contains("-Djavax.net.ssl.trustStore")
-        })
+/// Appends our options where the agent sets some, and in that place: variables
+/// after it may refer to it.
+fn add_java(env: &mut Vec<Value>) {
+    let ours = java::options(names::JAVA_FILE);
+    let with_ours = |variable: &Value| java::appended(value(variable).unwrap_or_default(), &ours);
+    env.retain(|variable| !named(variable, java::VARIABLE) || with_ours(variable) != ours);
+    match env.iter_mut().rfind(|variable| named(variable, java::VARIABLE)) {
+        Some(variable) => *variable = json!({"name": java::VARIABLE, "value": with_ours(variable)}),
+        None => env.push(json!({"name": java::VARIABLE, "value": ours})),
+    }
 }
 
 /// A path without doubled, trailing and `.` parts; `..` goes up.
@@ -124,6 +114,10 @@ fn named(variable: &Value, name: &str) -> bool {
     variable.get("name").and_then(Value::as_str) == Some(name)
 }
 
+fn value(variable: &Value) -> Option<&str> {
+    variable.get("value").and_then(Value::as_str)
+}
+
 fn is_own_kubeconfig(variable: &Value) -> bool {
-    named(variable, KUBECONFIG) && variable.get("value").and_then(Value::as_str) == Some(names::KUBECONFIG_FILE)
+    named(variable, KUBECONFIG) && value(variable) == Some(names::KUBECONFIG_FILE)
 }

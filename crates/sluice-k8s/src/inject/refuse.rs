@@ -4,9 +4,9 @@
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSecurityContext, PodSpec, SecurityContext};
 use serde_json::Value;
 
-use super::agent::{CAPABILITIES, VARIABLES, mergeable, normal};
+use super::agent::{CAPABILITIES, VARIABLES, normal};
 use super::{InjectionSettings, Placement, Refusal, annotation, list, probes};
-use crate::names;
+use crate::{java, names};
 
 /// Oldest minor version of Kubernetes with sidecars that start first and end
 /// last.
@@ -301,15 +301,33 @@ fn environment(variable: &EnvVar, at: &str, java_trust_store: bool, report: &mut
             _ => "programs must trust the gateway; a root that a target needs goes into the target's `caBundleRef`",
         };
         report.add(at, format!("sets `{name}`, which the injection sets to `{ours}`: {fix}. Remove it"));
-    } else if java_trust_store && !mergeable(&variable.name, value) {
-        report.add(
+    } else if java_trust_store && java::VARIABLES.contains(&variable.name.as_str()) {
+        java_options(&variable.name, value, at, report);
+    }
+}
+
+/// What cannot stand beside our trust store. `value` is absent where it comes
+/// from elsewhere.
+fn java_options(name: &str, value: Option<&str>, at: &str, report: &mut Report) {
+    match value {
+        None if name == java::VARIABLE => report.add(
             at,
             format!(
-                "sets `{}` from elsewhere, or to another trust store, and the gateway's must be in it; write its options \
-                 out without `-Djavax.net.ssl.trustStore`",
-                variable.name
+                "takes `{name}` from elsewhere, and the injection has to append the gateway's trust store to it; write \
+                 the options out"
             ),
-        );
+        ),
+        Some(value) if java::names_another_store(value, &java::options(names::JAVA_FILE)) => report.add(
+            at,
+            format!(
+                "names a Java trust store in `{name}` (`{}…`), and Java takes one only: programs must trust the gateway, \
+                 whose `{}` holds the system's roots too; a root that a target needs goes into the target's \
+                 `caBundleRef`. Remove the option",
+                java::TRUST_STORE,
+                names::JAVA_FILE
+            ),
+        ),
+        _ => {}
     }
 }
 

@@ -31,7 +31,7 @@ pub struct InjectionSettings {
     /// Room for records that the collector does not have yet.
     pub trail_size: Size,
     /// Whether Java programs are told of the trust store
-    /// [`JAVA_FILE`](crate::names::JAVA_FILE).
+    /// [`JAVA_FILE`](crate::names::JAVA_FILE), which the gateway always writes.
     pub java_trust_store: bool,
     /// `RUST_LOG` of both containers; empty: their default.
     pub log: String,
@@ -54,7 +54,7 @@ impl Default for InjectionSettings {
             user: 62051,
             agent_group: 0,
             trail_size: Size::default(),
-            java_trust_store: false,
+            java_trust_store: true,
             log: String::new(),
             resources: resources("25m", "48Mi", "1", "256Mi"),
             init_resources: resources("10m", "16Mi", "1", "64Mi"),

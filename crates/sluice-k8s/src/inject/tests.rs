@@ -55,23 +55,15 @@ fn these_pods_come_out_like_this() {
 }
 
 #[test]
-fn java_programs_are_told_once() {
-    let settings = InjectionSettings { java_trust_store: true, ..settings() };
+fn java_is_left_alone_where_the_chart_says_so() {
     let pod = json!({"spec": {"containers": [
-        {"name": "a", "image": "i", "env": [{"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g"}]},
-        {"name": "b", "image": "i"},
+        {"name": "a", "image": "i", "env": [{"name": "JAVA_TOOL_OPTIONS", "value": "-Djavax.net.ssl.trustStore=/x"}]},
     ]}});
-    let once = inject(&pod, Placement::default(), &settings).expect("injected");
-    let twice = inject(&once, Placement::default(), &settings).expect("injected again");
-    assert_eq!(once, twice);
-    let options: Vec<&str> = list(&once["spec"], "containers")
-        .flat_map(|container| list(container, "env"))
-        .filter(|variable| variable["name"] == "JAVA_TOOL_OPTIONS")
-        .filter_map(|variable| variable["value"].as_str())
-        .collect();
-    let [first, second] = options.as_slice() else { panic!("{options:?}") };
-    assert!(first.starts_with("-Xmx1g -Djavax.net.ssl.trustStore=/run/sluice/trust/java.p12 "), "{first}");
-    assert!(second.starts_with("-Djavax.net.ssl.trustStore="), "{second}");
+    let settings = InjectionSettings { java_trust_store: false, ..settings() };
+    let injected = inject(&pod, Placement::default(), &settings).expect("injected");
+    let env: Vec<&Value> = list(&injected["spec"]["containers"][0], "env").collect();
+    assert!(env.contains(&&json!({"name": "JAVA_TOOL_OPTIONS", "value": "-Djavax.net.ssl.trustStore=/x"})), "{env:?}");
+    assert!(!injected.to_string().contains("java.p12"), "{injected}");
 }
 
 #[test]
@@ -117,8 +109,6 @@ struct Case {
     container: Option<Value>,
     #[serde(default)]
     required: bool,
-    #[serde(default)]
-    java: bool,
     minor: Option<u32>,
 }
 
@@ -137,9 +127,8 @@ fn these_pods_are_refused_in_these_words() {
         merge(&mut pod["spec"], case.spec.as_ref());
         merge(&mut pod, case.pod.as_ref());
         let placement = Placement { required: case.required, kubernetes_minor: case.minor, ..Placement::default() };
-        let settings = InjectionSettings { java_trust_store: case.java, ..settings() };
         writeln!(said, "== {}", case.name).expect("a string takes it");
-        match inject(&pod, placement, &settings) {
+        match inject(&pod, placement, &settings()) {
             Ok(_) => allowed.push(case.name.as_str()),
             Err(refusals) => refusals.iter().for_each(|r| writeln!(said, "{r}").expect("a string takes it")),
         }
@@ -193,6 +182,10 @@ fn container() -> impl Strategy<Value = Value> {
         Just(json!({"name": "KUBECONFIG", "value": "/x"})),
         Just(json!({"name": "SSL_CERT_FILE", "value": names::BUNDLE_FILE})),
         Just(json!({"name": "SSL_CERT_FILE", "value": "/x"})),
+        Just(json!({"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g "})),
+        Just(json!({"name": "JAVA_TOOL_OPTIONS"})),
+        Just(json!({"name": "JAVA_TOOL_OPTIONS", "value": crate::java::options(names::JAVA_FILE)})),
+        Just(json!({"name": "JAVA_TOOL_OPTIONS", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}})),
     ];
     let probe = prop_oneof![
         4 => Just(Value::Null),

@@ -8,10 +8,11 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use sluice_gateway::{Gateway, Listener};
 
+use super::RunArgs;
+use super::environment::{self, TrustFiles};
 use super::outside::{exit_code, options, runtime};
 use super::protect::trail;
 use super::signals::Signals;
-use super::{RunArgs, environment};
 
 /// Variable that says where each target is reached: `HOST:PORT=127.0.0.1:N,…`.
 const LISTEN_VARIABLE: &str = "SLUICE_LISTEN";
@@ -25,7 +26,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         eprintln!("sluice run: {notice}");
     }
     let own = tempfile::Builder::new().prefix("sluice-run-").tempdir().context("make a folder of our own")?;
-    let bundle = own.path().join("ca-bundle.pem");
+    let (bundle, java) = (own.path().join("ca-bundle.pem"), own.path().join("java.p12"));
+    let files = TrustFiles { certificates: &bundle, java: &java };
     let mut options = options(args, args.policy.clone(), trail, bundle.clone())?;
     let mut listen = BTreeMap::new();
     for (host, port) in crate::policy::read(&args.policy, &options.workload)?
@@ -39,14 +41,15 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let listen: Vec<String> = listen.iter().map(|(target, address)| format!("{target}={address}")).collect();
 
+    let mut command = Command::new(args.command.first().context("no command")?);
+    command.args(args.command.iter().skip(1)).env(LISTEN_VARIABLE, listen.join(","));
+    files.tell(&mut command, |name| std::env::var_os(name))?;
+
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
         let gateway = Gateway::start(options).await?;
-        let mut command = Command::new(args.command.first().context("no command")?);
-        command.args(args.command.iter().skip(1)).env(LISTEN_VARIABLE, listen.join(","));
         let merged = environment::merged_certificates(std::fs::read(&bundle)?, |name| std::env::var_os(name));
-        std::fs::write(&bundle, merged)?;
-        environment::trust(&mut command, &bundle);
+        files.write(&merged)?;
         let code = match tokio::process::Command::from(command).spawn() {
             Ok(mut child) => loop {
                 let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);

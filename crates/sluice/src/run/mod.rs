@@ -34,6 +34,8 @@ use crate::workload::WorkloadArgs;
 pub(crate) const OWN_FOLDER: &str = "/run/sluice";
 /// The certificates that the command is told to trust.
 pub(crate) const CERTIFICATES: &str = "/run/sluice/ca-bundle.pem";
+/// The same for Java.
+pub(crate) const JAVA_STORE: &str = "/run/sluice/java.p12";
 
 /// Run a command with the gateway as its only way out
 ///
@@ -41,7 +43,7 @@ pub(crate) const CERTIFICATES: &str = "/run/sluice/ca-bundle.pem";
 /// its own, for root too. Its TCP connections and DNS questions reach the
 /// gateway, which runs outside with this command's policy; everything else is
 /// dropped. It trusts the gateway's certificates by environment variables
-/// (SSL_CERT_FILE and its kin). It cannot see the trail, cannot write the
+/// (SSL_CERT_FILE and its kin, JAVA_TOOL_OPTIONS). It cannot see the trail, cannot write the
 /// policy, and keeps no capability.
 ///
 /// What it sees of the file system: everything its user sees, but with a fresh

@@ -14,11 +14,12 @@ use sluice_core::Workload;
 use sluice_gateway::{Gateway, GatewayOptions, Listener};
 
 use super::control::{Control, Message};
+use super::environment::{self, TrustFiles};
 use super::inside::{INSIDE, find_nft};
 use super::protect::{Protected, protect};
 use super::signals::Signals;
 use super::terminal::Terminal;
-use super::{CERTIFICATES, RunArgs, bypassable, environment, system};
+use super::{RunArgs, bypassable, system};
 
 /// Runs the command of `args`; its exit code.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
@@ -71,7 +72,7 @@ fn start_inside(inner: &Control, command: &[std::ffi::OsString]) -> anyhow::Resu
     let number = inner.keep_across_exec()?;
     let mut inside = Command::new("/proc/self/exe");
     inside.arg(INSIDE).arg(number.to_string()).arg("--").args(command);
-    environment::trust(&mut inside, Path::new(CERTIFICATES));
+    TrustFiles::inside().tell(&mut inside, |name| std::env::var_os(name))?;
     environment::detach(&mut inside);
     inside.spawn().context("start a process for the command (is /proc mounted?)")
 }

@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use sluice_testkit::{LONG, Process, Seat, run};
+use sluice_testkit::{ASK_JAVA, LONG, Process, Seat, run};
 
-use super::world::{World, both, lines, text};
+use super::world::{HELLO, World, both, lines, text};
 
 #[test]
 fn the_exit_code_is_the_commands() -> Result<()> {
@@ -135,12 +135,35 @@ fn descriptors_of_the_caller_are_not_passed_on() -> Result<()> {
 fn without_isolation_only_when_told_to() -> Result<()> {
     both(|world| {
         let policy = format!("--policy={}", text(&world.path("policy")));
-        let script = r#"echo "$SLUICE_LISTEN"; address=${SLUICE_LISTEN#*=}; curl -sS --max-time 60 --connect-to "api.cluster.example:443:${address%:*}:${address##*:}" https://api.cluster.example/version; exit 5"#;
+        let script = r#"echo "$SLUICE_LISTEN"; address=${SLUICE_LISTEN#*=}; curl -sS --max-time 60 --connect-to "api.cluster.example:443:${address%:*}:${address##*:}" https://api.cluster.example/version; store=${JAVA_TOOL_OPTIONS#*trustStore=}; test -s "${store%% *}" && exit 5"#;
         let finished = run(&mut world.sluice(&[&policy, "--no-isolation"], &["bash", "-c", script]))?;
         ensure!(finished.status.code() == Some(5), "{finished:?}");
         ensure!(finished.stdout.starts_with("api.cluster.example:443=127.0.0.1:"), "{finished:?}");
-        ensure!(finished.stdout.contains(super::world::HELLO), "{finished:?}");
+        ensure!(finished.stdout.contains(HELLO), "{finished:?}");
         ensure!(finished.stderr.contains("no isolation"), "{finished:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn java_programs_trust_the_gateway() -> Result<()> {
+    both(|world| {
+        fs::write(world.path("work/Ask.java"), ASK_JAVA)?;
+        let ask = "java Ask.java https://api.cluster.example/version";
+        let finished = run(world.shell(ask).env("JAVA_TOOL_OPTIONS", "-Dkept=yes"))?;
+        ensure!(finished.status.success() && finished.stdout.starts_with("200\n"), "{finished:?}");
+        ensure!(finished.stdout.contains(HELLO), "{finished:?}");
+        // The JVM says what it was told.
+        let told = "-Dkept=yes -Djavax.net.ssl.trustStore=/run/sluice/java.p12";
+        ensure!(finished.stderr.contains(told), "{finished:?}");
+
+        let untold = world.inside(&format!("unset JAVA_TOOL_OPTIONS; {ask}"))?;
+        ensure!(!untold.status.success() && untold.stderr.contains("PKIX path building failed"), "{untold:?}");
+
+        let own = "-Djavax.net.ssl.trustStore=/own.p12";
+        let refused = run(world.shell("echo started").env("JAVA_TOOL_OPTIONS", own))?;
+        ensure!(refused.status.code() == Some(2) && refused.stdout.is_empty(), "{refused:?}");
+        ensure!(refused.stderr.contains("JAVA_TOOL_OPTIONS names a trust store"), "{refused:?}");
         Ok(())
     })
 }

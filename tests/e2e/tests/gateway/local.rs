@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use sluice_testkit::{Cluster, Finished, Seat, Trail, binaries, run};
+use sluice_testkit::{ASK_JAVA, Cluster, Finished, Seat, Trail, binaries, run};
 use tempfile::TempDir;
 
 use crate::world::{real_policy, real_provider};
 
-seats!(kubectl_under_sluice_run, there_is_no_other_way_out);
+seats!(kubectl_under_sluice_run, java_under_sluice_run, there_is_no_other_way_out);
 
 const LOOK: &str = r#"
   - name: look-around
@@ -96,6 +96,26 @@ fn kubectl_under_sluice_run(seat: Seat) -> Result<()> {
     ensure!(denied.stderr.contains("Forbidden") && denied.stderr.contains("sluice"), "{}", denied.stderr);
     let verified = Trail::new(desk.file("trail"), Some(desk.file("trail.pub"))).verify()?;
     assert_eq!(verified.code, 0, "{}", verified.text);
+    Ok(())
+}
+
+/// Java trusts nobody but the store that it is told of.
+fn java_under_sluice_run(seat: Seat) -> Result<()> {
+    let desk = Desk::new(seat)?;
+    fs::write(desk.file("work/Ask.java"), ASK_JAVA)?;
+    let (host, token) = (desk.cluster.host()?, desk.cluster.developer()?);
+    let ask = |path: &str| desk.run(&["java", "Ask.java", &format!("https://{host}{path}"), &token]);
+    for (path, status, word) in [
+        ("/version", "200", "gitVersion"),
+        ("/api/v1/namespaces/dev/secrets/db", "200", "password"),
+        ("/api/v1/namespaces/prod/pods", "403", "sluice"),
+    ] {
+        let answer = ask(path)?;
+        ensure!(answer.status.success(), "{path}: {}", answer.stderr);
+        ensure!(answer.stdout.starts_with(&format!("{status}\n")), "{path}: {}", answer.stdout);
+        ensure!(answer.stdout.contains(word), "{path}: {}", answer.stdout);
+        ensure!(!answer.stdout.contains("ZGV2LWRhdGFiYXNlLXBhc3N3b3Jk"), "{path}: {}", answer.stdout);
+    }
     Ok(())
 }
 

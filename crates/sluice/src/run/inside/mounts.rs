@@ -5,7 +5,7 @@
 //! own first, then lose or keep their write permission, then are covered.
 
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
@@ -15,9 +15,10 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_move,
 };
 
+use super::super::OWN_FOLDER;
+use super::super::environment::TrustFiles;
 use super::super::plan::{Plan, is_replaced};
 use super::super::system::mount_attributes;
-use super::super::{CERTIFICATES, OWN_FOLDER};
 
 /// Makes the command's view of the file system.
 pub(super) fn build(plan: &Plan, certificates: &mut File) -> anyhow::Result<()> {
@@ -130,8 +131,9 @@ fn runtime(plan: &Plan, certificates: &mut File) -> anyhow::Result<()> {
         fs::set_permissions(&own, Permissions::from_mode(0o700))?;
     }
     fs::create_dir(OWN_FOLDER)?;
-    let mut bundle = File::create(CERTIFICATES)?;
-    io::copy(certificates, &mut bundle).context("copy the certificates")?;
+    let mut text = Vec::new();
+    certificates.read_to_end(&mut text).context("read the certificates")?;
+    TrustFiles::inside().write(&text)?;
     for name in [RESOLVER, EMPTY] {
         File::create(name)?;
     }
