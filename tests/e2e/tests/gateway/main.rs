@@ -26,6 +26,7 @@ mod bad_input;
 mod clients;
 mod failpoints;
 mod floods;
+mod guesses;
 mod local;
 mod masks;
 mod names;
