@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sluice_core::Workload;
 use uuid::Uuid;
 
@@ -254,46 +254,45 @@ impl<'a> Walk<'a> {
     }
 
     fn leaf(&mut self, bytes: &[u8], beside: &[u8]) -> Result<(), Refusal> {
-        let envelope: Envelope = match serde_json::from_slice(bytes) {
-            Ok(envelope) => envelope,
-            Err(error) => return self.bad(format!("the record is no leaf: {error}")),
+        // The whole of it: what is taken must be readable by all who ask for it.
+        let leaf: Leaf = match leaf::read(bytes) {
+            Ok(leaf) => leaf,
+            Err(why) => return self.bad(why),
         };
         let next = &self.taken.next;
-        if envelope.v != leaf::VERSION || envelope.epoch != next.epoch {
+        if leaf.v != leaf::VERSION || leaf.epoch != next.epoch {
             return self.bad("the record belongs to another format or epoch");
         }
-        if envelope.sequence != next.sequence + 1 {
-            return self.bad(format!("record {} stands where {} should", envelope.sequence, next.sequence + 1));
+        if leaf.sequence != next.sequence + 1 {
+            return self.bad(format!("record {} stands where {} should", leaf.sequence, next.sequence + 1));
         }
-        if envelope.prev != next.hash {
-            return Err(Refusal::Fork(format!(
-                "record {} does not carry the hash of the record before it",
-                envelope.sequence
-            )));
+        if leaf.prev != next.hash {
+            let why = format!("record {} does not carry the hash of the record before it", leaf.sequence);
+            return Err(Refusal::Fork(why));
         }
-        if (envelope.kind == Kind::Enrol) != (envelope.sequence == 1) {
+        if (leaf.kind == Kind::Enrol) != (leaf.sequence == 1) {
             return self.bad("the first record of an epoch, and no other, is of kind enrol");
         }
         if next.ended {
             return self.bad("the record stands after the end of its epoch");
         }
-        if let Err(why) = leaf::salt_is_right(envelope.response.as_ref(), beside) {
+        if let Err(why) = leaf::salt_is_right(leaf.response.as_ref(), beside) {
             return self.bad(why);
         }
-        if envelope.kind == Kind::Enrol {
-            self.enrol(bytes)?;
+        let (sequence, ended) = (leaf.sequence, leaf.kind == Kind::End);
+        if leaf.kind == Kind::Enrol {
+            self.enrol(leaf.body)?;
         }
         let next = &mut self.taken.next;
-        next.sequence = envelope.sequence;
+        next.sequence = sequence;
         next.hash = Hash::of_leaf(bytes);
-        next.ended = envelope.kind == Kind::End;
+        next.ended = ended;
         self.taken.leaves += 1;
         Ok(())
     }
 
-    fn enrol(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let body = serde_json::from_slice::<Leaf>(bytes).map(|leaf| Value::Object(leaf.body));
-        let enrol = match body.and_then(Enrol::deserialize) {
+    fn enrol(&mut self, body: Map<String, Value>) -> Result<(), Refusal> {
+        let enrol = match Enrol::deserialize(Value::Object(body)) {
             Ok(enrol) => enrol,
             Err(error) => return self.bad(format!("the first record cannot be read: {error}")),
         };
@@ -426,6 +425,30 @@ mod tests {
             encode_frame(FrameKind::Leaf, payload, &[salt; 32], &mut out).unwrap();
         }
         out
+    }
+
+    /// A heartbeat with this body, behind a first record.
+    fn heartbeat(body: &str) -> Result<Taken, Refusal> {
+        let (epoch, before) = (Uuid::from_u128(7), Hash([1; 32]));
+        let leaf = format!(
+            "{{\"at\":\"2026-12-01T04:00:00Z\",\"body\":{body},\"epoch\":\"{epoch}\",\"id\":\"{}\",\
+             \"kind\":\"heartbeat\",\"mono\":1,\"prev\":\"{before}\",\"sequence\":2,\"v\":1}}",
+            Uuid::from_u128(8)
+        );
+        let known = Intake { segment: 1, offset: 900, sequence: 1, hash: before, ..Intake::new(1, epoch) };
+        let mut bytes = Vec::new();
+        encode_frame(FrameKind::Leaf, leaf.as_bytes(), &[], &mut bytes).unwrap();
+        known.take(Piece { segment: 1, offset: 900, bytes: &bytes, rest: true })
+    }
+
+    #[test]
+    fn a_record_that_reads_as_several_lines_or_not_at_all_is_not_taken() {
+        assert_eq!(heartbeat("{}").unwrap().leaves, 1);
+        let other = "{\"podUid\":\"b2\",\"namespace\":\"others\",\"record\":{}}";
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+        for body in [format!("{{\"a\":\n{other}\n}}"), "{\r}".into(), "{\t}".into(), "5".into(), deep] {
+            assert!(matches!(heartbeat(&body), Err(Refusal::Malformed { .. })), "{body}");
+        }
     }
 
     #[test]

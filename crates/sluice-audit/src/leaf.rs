@@ -84,6 +84,19 @@ pub(crate) struct Envelope {
     pub(crate) v: u8,
 }
 
+/// Reads a leaf, or the part of it that checking needs ([`Envelope`]).
+///
+/// Canonical bytes have no white space and escape what is below a space. A line
+/// feed, which JSON would allow between its parts, would let one leaf look like
+/// several to whoever reads records line by line: with a pod's name of its
+/// writer's choice.
+pub(crate) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    if bytes.iter().any(|byte| *byte < b' ') {
+        return Err("the record is not canonical: it holds a line feed or another control character".to_owned());
+    }
+    serde_json::from_slice(bytes).map_err(|error| format!("the record is no leaf: {error}"))
+}
+
 /// Format version that this crate writes.
 pub(crate) const VERSION: u8 = 1;
 

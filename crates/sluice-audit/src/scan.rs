@@ -300,8 +300,7 @@ impl EpochScan {
 
     fn judge_leaf(&self, header: FrameHeader) -> Result<Judged, String> {
         let (bytes, beside) = self.buffer.split_at_checked(header.len).unwrap_or_default();
-        let envelope: Envelope =
-            serde_json::from_slice(bytes).map_err(|error| format!("the record is no leaf: {error}"))?;
+        let envelope: Envelope = leaf::read(bytes)?;
         if envelope.v != leaf::VERSION {
             return Err(format!("the record has format {}, not {}", envelope.v, leaf::VERSION));
         }
