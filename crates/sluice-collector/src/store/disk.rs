@@ -73,6 +73,19 @@ pub(super) fn set_aside(path: &Path, len: u64) -> io::Result<PathBuf> {
     Ok(folder.join(name))
 }
 
+/// Writes to the disk whatever a process before this one had written and not
+/// synced when it was killed: a reader cannot tell it from what is stored.
+pub(super) fn sync_all(folder: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(folder)?)
+}
+
+/// What is read of a file from here on comes from the disk. After a sync that
+/// failed the kernel's memory may hold what the disk does not.
+pub(super) fn forget(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
 /// Makes a folder that nobody else may look into.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)

@@ -103,6 +103,7 @@ impl Store {
         let wrong = |error| StoreError::Folder(folder.clone(), error);
         disk::make_folder(&folder).map_err(wrong)?;
         let lock = disk::lock(&folder).map_err(wrong)?.ok_or_else(|| StoreError::Locked(folder.clone()))?;
+        disk::sync_all(&lock).map_err(wrong)?;
         let limit = match options.bytes {
             Some(bytes) => bytes,
             None => disk::volume(&folder).map_err(wrong)?.0 / 10 * 9,

@@ -304,7 +304,8 @@ impl StoredTrail {
 
 impl State {
     /// Reads a folder, and takes away what was being written when the process
-    /// died: nobody was told that it is stored.
+    /// died: nobody was told that it is stored. What stays must be on the disk,
+    /// since it is acknowledged when it is sent again.
     fn load(folder: &Path, owner: Owner) -> io::Result<Self> {
         let ours = owner != Owner::Collector;
         if ours {
@@ -327,8 +328,11 @@ impl State {
                 }
                 continue;
             };
-            let Some(intake) = Intake::resume(folder, ordinal, epoch)? else { continue };
             let path = folder.join(intake::segment_name(ordinal, epoch, *last));
+            if ours {
+                disk::forget(&path)?;
+            }
+            let Some(intake) = Intake::resume(folder, ordinal, epoch)? else { continue };
             let metadata = std::fs::metadata(&path)?;
             let tail = metadata.len().saturating_sub(intake.offset);
             if tail > 0 && ours {
