@@ -28,7 +28,9 @@ pub struct StoredTrail {
     pub folder: PathBuf,
     /// Held while a batch is stored: one at a time.
     state: Mutex<State>,
-    /// Never held while the disk is waited for.
+    /// Never held while the disk is waited for: probes and metrics ask.
+    broken: Mutex<Option<Broken>>,
+    /// Nor this.
     voice: Mutex<Voice>,
     /// Batches that brought something.
     grown: AtomicU64,
@@ -41,7 +43,6 @@ struct State {
     epochs: BTreeMap<(u64, Uuid), Epoch>,
     /// Bytes on the disk, about.
     bytes: u64,
-    broken: Option<Broken>,
 }
 
 #[derive(Debug)]
@@ -97,7 +98,14 @@ impl StoredTrail {
     /// A trail whose folder has about `bytes`; it is read when it is needed.
     pub(super) fn new(meta: Meta, folder: PathBuf, bytes: u64) -> Self {
         let state = Mutex::new(State { bytes, ..State::default() });
-        Self { meta, folder, state, voice: Mutex::default(), grown: AtomicU64::new(0) }
+        Self {
+            meta,
+            folder,
+            state,
+            broken: Mutex::default(),
+            voice: Mutex::default(),
+            grown: AtomicU64::new(0),
+        }
     }
 
     /// Judges a batch and stores what is new of it. Returns when it is on the
@@ -113,8 +121,8 @@ impl StoredTrail {
         now: Timestamp,
     ) -> Result<Accepted, IngestRefusal> {
         let mut state = self.state(room);
-        if let Some(broken) = &state.broken {
-            return Err(IngestRefusal::Full { message: broken.why.clone() });
+        if let Some(broken) = self.broken() {
+            return Err(IngestRefusal::Full { message: broken.why });
         }
         if bytes.is_empty() {
             return Err(IngestRefusal::Malformed { message: "there is nothing in it".to_owned() });
@@ -141,7 +149,7 @@ impl StoredTrail {
         let reserved = room.reserve(state.bytes, growth, state.epochs.len())?;
         match self.write(start, offset, new, &taken) {
             Ok(()) => reserved.keep(),
-            Err(error) => return Err(state.not_written(&self.folder, error)),
+            Err(error) => return Err(self.not_written(error)),
         }
         state.bytes += growth;
         let accepted =
@@ -206,11 +214,14 @@ impl StoredTrail {
         if !state.loaded || self.meta.owner == Owner::Collector {
             let before = state.bytes;
             match State::load(&self.folder, self.meta.owner) {
-                Ok(loaded) => *state = loaded,
+                Ok(loaded) => {
+                    *state = loaded;
+                    self.breaks(None);
+                }
                 Err(error) => {
                     let why = format!("{}: {error}; fix: restore the collector's volume", self.folder.display());
                     warn!(pod = %self.meta.uid, why, "a stored trail cannot be read");
-                    state.broken = Some(Broken { why, restart_helps: false });
+                    self.breaks(Some(Broken { why, restart_helps: false }));
                 }
             }
             state.loaded = true;
@@ -232,7 +243,24 @@ impl StoredTrail {
 
     /// Why it takes nothing.
     pub(super) fn broken(&self) -> Option<Broken> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).broken.clone()
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn breaks(&self, broken: Option<Broken>) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
+    }
+
+    fn not_written(&self, error: WriteError) -> IngestRefusal {
+        let (error, known) = match error {
+            WriteError::Undone(error) => (error, true),
+            WriteError::Unknown(error) => (error, false),
+        };
+        let message = format!("{}: {error}; fix: see to the collector's volume", self.folder.display());
+        warn!(message, known, "a batch could not be stored");
+        if !known {
+            self.breaks(Some(Broken { why: message.clone(), restart_helps: true }));
+        }
+        IngestRefusal::Full { message }
     }
 
     pub(super) fn summary(&self, room: &Room) -> TrailSummary {
@@ -422,19 +450,6 @@ impl State {
     fn ended(&self) -> bool {
         self.epochs.last_key_value().is_some_and(|(_, epoch)| epoch.intake.ended)
     }
-
-    fn not_written(&mut self, folder: &Path, error: WriteError) -> IngestRefusal {
-        let (error, known) = match error {
-            WriteError::Undone(error) => (error, true),
-            WriteError::Unknown(error) => (error, false),
-        };
-        let message = format!("{}: {error}; fix: see to the collector's volume", folder.display());
-        warn!(message, known, "a batch could not be stored");
-        if !known {
-            self.broken = Some(Broken { why: message.clone(), restart_helps: true });
-        }
-        IngestRefusal::Full { message }
-    }
 }
 
 impl Epoch {
@@ -458,5 +473,27 @@ pub(super) fn refused(refusal: Refusal, sequence: u64) -> IngestRefusal {
         Refusal::Fork(_) => IngestRefusal::Fork { sequence: sequence + 1 },
         Refusal::BadSignature(message) => IngestRefusal::BadSignature { message },
         other @ Refusal::Malformed { .. } => IngestRefusal::Malformed { message: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    use sluice_core::Workload;
+
+    use super::*;
+
+    #[test]
+    fn probes_do_not_wait_for_a_batch_that_is_being_stored() {
+        let workload = Workload { uid: "a1".into(), ..Workload::default() };
+        let meta = Meta::of(Owner::Pod, &workload, Timestamp::UNIX_EPOCH);
+        let trail = Arc::new(StoredTrail::new(meta, PathBuf::from("/nowhere"), 0));
+        let _storing = trail.state.lock().unwrap();
+        let (told, tells) = channel();
+        let probed = trail.clone();
+        std::thread::spawn(move || told.send((probed.broken(), probed.is_silent())));
+        assert_eq!(tells.recv_timeout(Duration::from_secs(60)), Ok((None, false)));
     }
 }
