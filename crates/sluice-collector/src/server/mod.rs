@@ -1,6 +1,7 @@
 //! TLS and HTTP for all listeners.
 
 mod answer;
+mod places;
 mod serve;
 
 pub use answer::{Answer, Lines, Reply, refuse, stream, text};

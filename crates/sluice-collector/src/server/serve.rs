@@ -1,7 +1,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,12 +15,12 @@ use sluice_link::{Clients, CredentialsWatch, identity_of};
 use sluice_wire::Identity;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::answer::Answer;
+use super::places::Places;
 use crate::shutdown::Shutdown;
 
 /// Who is at the other end.
@@ -34,7 +33,7 @@ pub struct Peer {
     pub expires: Option<Timestamp>,
 }
 
-/// Connections at a time, at each listener.
+/// Connections at a time, at each listener; a quarter of them of one address.
 const MAX_CONNECTIONS: usize = 4096;
 /// For a handshake, for the head of a request and for its body.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -100,15 +99,22 @@ where
     C: Fn(TcpStream) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS);
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let accepted = async {
+            let free = places.free().await;
+            listener.accept().await.map(|(stream, peer)| (stream, peer, free))
+        };
         let accepted = tokio::select! {
             () = shutdown.requested() => break,
-            accepted = listener.accept() => accepted,
+            accepted = accepted => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer, free)) => {
+                let Some(place) = places.give(free, peer.ip()) else {
+                    debug!(%peer, "a connection too many of this address");
+                    continue;
+                };
                 let _ = stream.set_nodelay(true);
                 let served = connection(stream);
                 tokio::spawn(async move {
@@ -124,8 +130,7 @@ where
         }
     }
     drop(listener);
-    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(DRAIN, places.acquire_many(all)).await;
+    let _ = tokio::time::timeout(DRAIN, places.all_free()).await;
 }
 
 async fn connection<T, S, F>(stream: T, h2: bool, peer: Peer, shutdown: Shutdown, service: S)
