@@ -9,7 +9,6 @@ use sluice_audit::{Trail, TrailOptions};
 use sluice_core::{Clock, SystemClock, Workload};
 use sluice_link::{Backoff, Clients, CredentialsWatch, EnrolOptions, Enrolment, FirstRoots, SystemNames};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -17,7 +16,7 @@ use crate::health::Health;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::query::{Access, Cached, Kubernetes, Query, READERS};
+use crate::query::{Access, Cached, Kubernetes, Query, Readers};
 use crate::server::{serve, serve_plain};
 use crate::shutdown::Shutdown;
 use crate::silence;
@@ -166,7 +165,7 @@ impl Collector {
             trail: trail.clone(),
             metrics,
             shutdown: shutdown.clone(),
-            readers: Arc::new(Semaphore::new(READERS)),
+            readers: Readers::default(),
         });
         let answering = tokio::spawn(serve(query, credentials, Clients::Anonymous, shutdown, move |_, request| {
             answers.clone().answer(request)

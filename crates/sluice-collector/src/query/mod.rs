@@ -5,6 +5,7 @@
 
 mod access;
 mod kubernetes;
+mod readers;
 mod records;
 
 use std::collections::BTreeSet;
@@ -19,13 +20,15 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde_json::json;
 use sluice_audit::{Durability, Kind, Record, Trail};
 use sluice_wire::{Code, RECORDS_PATH, RecordFilter, Refusal, TRAILS_PATH};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use readers::Place;
 use records::{LOOK, Namespaces, Walk, Wanted};
 
 pub use access::{Access, Asking, Cached, Person, REMEMBERED, Verb};
 pub use kubernetes::Kubernetes;
+pub use readers::Readers;
 
 use crate::metrics::Metrics;
 use crate::server::{Answer, refuse, stream, text};
@@ -45,12 +48,9 @@ pub struct Query {
     pub metrics: Arc<Metrics>,
     /// Ends what goes on.
     pub shutdown: Shutdown,
-    /// Answers that read files, at a time.
-    pub readers: Arc<Semaphore>,
+    /// Answers that are under way.
+    pub readers: Readers,
 }
-
-/// Answers that read files, at a time.
-pub const READERS: usize = 16;
 
 impl Query {
     /// Answers one request.
@@ -90,13 +90,15 @@ impl Query {
         let filter: RecordFilter = query.parse().map_err(bad)?;
         let namespaces = self.readable(person, filter.namespace.as_deref()).await?;
         let wanted = Wanted::new(&filter, namespaces.clone()).map_err(bad)?;
+        let place = self.readers.place(person)?;
         self.record(person, "trails", [("namespaces", said(&namespaces))]).await?;
         let store = self.store.clone();
-        let summaries = blocking(move || {
-            let trails = store.all().into_iter().filter(|trail| wanted.has(&trail.meta));
-            trails.map(|trail| store.summary(&trail)).collect::<Vec<_>>()
+        let (pieces, body) = mpsc::channel(PIECES);
+        tokio::task::spawn_blocking(move || {
+            send_trails(&store, &wanted, &pieces);
+            drop(place);
         });
-        json_of(&summaries.await?)
+        Ok(stream("application/json", body))
     }
 
     async fn trail(self: Arc<Self>, person: &Person, uid: &str) -> Result<Answer, Refusal> {
@@ -117,7 +119,7 @@ impl Query {
                 format!("GET {TRAILS_PATH}/{uid} names its files"),
             )
         })?;
-        let place = self.place()?;
+        let place = self.readers.place(person)?;
         self.record(person, "file", [("pod", json!(uid)), ("file", json!(name))]).await?;
         let (pieces, body) = mpsc::channel(PIECES);
         tokio::task::spawn_blocking(move || {
@@ -135,7 +137,7 @@ impl Query {
         let filter: RecordFilter = query.parse().map_err(bad)?;
         let namespaces = self.readable_records(&person, &filter).await?;
         let wanted = Wanted::new(&filter, namespaces.clone()).map_err(bad)?;
-        let place = self.place()?;
+        let place = self.readers.place(&person)?;
         let (out, body) = mpsc::channel(PIECES);
         let walk = Walk::new(self.store.clone(), wanted, out.clone());
         let trails = walk.trails().len();
@@ -164,7 +166,7 @@ impl Query {
         filter: RecordFilter,
         mut walk: Walk,
         out: mpsc::Sender<io::Result<Bytes>>,
-        _place: OwnedSemaphorePermit,
+        _place: Place,
     ) {
         let mut changes = self.store.changes();
         let mut asked = Instant::now();
@@ -277,12 +279,6 @@ impl Query {
             }
         }
     }
-
-    fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.readers.clone().try_acquire_owned().map_err(|_| {
-            Refusal::new(Code::Unavailable, format!("{READERS} answers are under way"), "try again in a moment")
-        })
-    }
 }
 
 fn said(namespaces: &Namespaces) -> serde_json::Value {
@@ -290,6 +286,23 @@ fn said(namespaces: &Namespaces) -> serde_json::Value {
         Namespaces::All => serde_json::Value::Null,
         Namespaces::These(these) => json!(these),
     }
+}
+
+/// A JSON array, never whole in memory: there can be very many trails.
+fn send_trails(store: &Store, wanted: &Wanted, pieces: &mpsc::Sender<io::Result<Bytes>>) {
+    let mut piece = b"[".to_vec();
+    let mut between: &[u8] = b"";
+    for trail in store.all().into_iter().filter(|trail| wanted.has(&trail.meta)) {
+        piece.extend_from_slice(between);
+        between = b",";
+        // A summary is text and numbers.
+        piece.extend(serde_json::to_vec(&store.summary(&trail)).unwrap_or_default());
+        if piece.len() >= PIECE && pieces.blocking_send(Ok(std::mem::take(&mut piece).into())).is_err() {
+            return;
+        }
+    }
+    piece.push(b']');
+    let _ = pieces.blocking_send(Ok(piece.into()));
 }
 
 fn send_file(path: &Path, len: u64, pieces: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
@@ -335,8 +348,8 @@ fn forbidden(person: &Person, verb: Verb, place: &str) -> Refusal {
 const PIECE: usize = 64 * 1024;
 /// Pieces that wait to be sent.
 const PIECES: usize = 4;
-/// Trails that one reader can follow.
-const FOLLOWED: usize = 2000;
+/// Trails that one reader can follow: of each a file is open.
+const FOLLOWED: usize = 500;
 /// Namespaces that are asked for one by one.
 const ASKED: usize = 200;
 /// How long what is new is gathered.

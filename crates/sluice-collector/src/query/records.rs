@@ -261,7 +261,7 @@ fn line(meta: &Meta, file: &Path, offset: u64) -> RecordLine {
 }
 
 /// Bytes of lines that are kept back where only the newest are wanted.
-const KEPT: usize = 16 << 20;
+const KEPT: usize = 8 << 20;
 /// Bytes that are gathered before they are sent.
 const PIECE: usize = 32 * 1024;
 /// How wrong a pod's clock may be.

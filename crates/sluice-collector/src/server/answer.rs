@@ -1,4 +1,7 @@
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -22,13 +25,39 @@ pub fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> A
     with(status, kind, full.boxed_unsync())
 }
 
-/// An answer whose body comes piece by piece.
+/// An answer whose body comes piece by piece. Whoever takes no piece for some
+/// minutes loses it, and with it what is held to make it.
 pub fn stream(kind: &'static str, pieces: Lines) -> Answer {
-    let frames = unfold(pieces, |mut pieces| async move {
-        let piece = pieces.recv().await?;
-        Some((piece.map(Frame::data), pieces))
+    with(StatusCode::OK, kind, taken_within(PATIENCE, pieces))
+}
+
+fn taken_within(patience: Duration, mut pieces: Lines) -> Reply {
+    let (out, taken) = mpsc::channel(1);
+    let late = Arc::new(AtomicBool::new(false));
+    let lost = late.clone();
+    tokio::spawn(async move {
+        loop {
+            let piece = tokio::select! {
+                piece = pieces.recv() => piece,
+                () = out.closed() => return,
+            };
+            let Some(piece) = piece else { return };
+            match tokio::time::timeout(patience, out.send(piece)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => return lost.store(true, Ordering::Release),
+            }
+        }
     });
-    with(StatusCode::OK, kind, StreamBody::new(frames).boxed_unsync())
+    let frames = unfold((taken, late), |(mut taken, late)| async move {
+        let piece: io::Result<Bytes> = match taken.recv().await {
+            Some(piece) => piece,
+            None if late.swap(false, Ordering::AcqRel) => Err(io::ErrorKind::TimedOut.into()),
+            None => return None,
+        };
+        Some((piece.map(Frame::data), (taken, late)))
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 /// A refusal as an answer.
@@ -41,10 +70,52 @@ pub fn refuse(refusal: &Refusal) -> Answer {
     answer
 }
 
+/// How long nothing of an answer may be taken: people read in a pager.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 fn with(status: StatusCode, kind: &'static str, body: Reply) -> Answer {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Generous: nothing here depends on how fast the machine is.
+    const WAIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn whoever_takes_nothing_loses_the_answer_and_is_not_told_that_it_is_whole() {
+        let (pieces, lines) = mpsc::channel(1);
+        let mut body = taken_within(Duration::from_millis(10), lines);
+        let sent = async { while pieces.send(Ok(Bytes::from_static(b"piece"))).await.is_ok() {} };
+        tokio::time::timeout(WAIT, sent).await.expect("it is given up");
+        let first = body.frame().await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "piece");
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_taken_comes_whole() {
+        let (pieces, lines) = mpsc::channel(4);
+        for _ in 0..4 {
+            pieces.send(Ok(Bytes::from_static(b"piece"))).await.unwrap();
+        }
+        drop(pieces);
+        let body = taken_within(WAIT, lines).collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), 4 * 5);
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_is_noticed() {
+        let (pieces, lines) = mpsc::channel::<io::Result<Bytes>>(1);
+        drop(taken_within(WAIT, lines));
+        tokio::time::timeout(WAIT, pieces.closed()).await.expect("nobody listens");
+    }
 }

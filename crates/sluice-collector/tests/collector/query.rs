@@ -186,3 +186,38 @@ async fn records_are_filtered_limited_and_followed() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_reader_keeps_no_other_from_reading() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let running = Running::start(&authority, options(folder.path()), None).await;
+    two_pods(&authority, &running).await;
+    for who in ["one", "other"] {
+        running.rights.give(who, Verb::List, "agents");
+    }
+    let path = "/v1/records?namespace=agents&follow=true";
+    let mut following = Vec::new();
+    let refused = loop {
+        let answer = running.get(&authority, path, "token-of-one").await;
+        if answer.status() != 200 {
+            break answer;
+        }
+        following.push(answer);
+        assert!(following.len() < 20, "there is an end");
+    };
+    assert_eq!((refused.status().as_u16(), following.len()), (503, 8));
+    let (status, body) = running.read(&authority, "/v1/trails", "token-of-other").await;
+    assert_eq!(status, 200);
+    assert_eq!(serde_json::from_slice::<Vec<TrailSummary>>(&body).unwrap().len(), 1);
+    let (status, _) = running.read(&authority, "/v1/records", "token-of-other").await;
+    assert_eq!(status, 200);
+    drop(following);
+    // A place is given back once it is seen that nobody reads.
+    let again = async {
+        while running.read(&authority, "/v1/records", "token-of-one").await.0 != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT, again).await.unwrap();
+    running.end().await;
+}
