@@ -16,7 +16,7 @@ use crate::health::Health;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::query::{Access, Cached, Kubernetes, Query, Readers};
+use crate::query::{ASK_AGAIN, Access, Cached, Kubernetes, Query, Readers};
 use crate::server::{serve, serve_plain};
 use crate::shutdown::Shutdown;
 use crate::silence;
@@ -166,6 +166,7 @@ impl Collector {
             metrics,
             shutdown: shutdown.clone(),
             readers: Readers::default(),
+            ask_again: ASK_AGAIN,
         });
         let answering = tokio::spawn(serve(query, credentials, Clients::Anonymous, shutdown, move |_, request| {
             answers.clone().answer(request)

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde_json::json;
 use sluice_audit::{Durability, Kind, Record, Trail};
+use sluice_core::Secret;
 use sluice_wire::{Code, RECORDS_PATH, RecordFilter, Refusal, TRAILS_PATH};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -50,6 +51,8 @@ pub struct Query {
     pub shutdown: Shutdown,
     /// Answers that are under way.
     pub readers: Readers,
+    /// How often one who follows must show anew that they still may.
+    pub ask_again: Duration,
 }
 
 impl Query {
@@ -70,10 +73,12 @@ impl Query {
         let token = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token =
             token.and_then(|value| value.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-        let person = self.access.who(token.map_or("", |(_, token)| token)).await?;
+        let token = token.map_or("", |(_, token)| token);
+        let person = self.access.who(token).await?;
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         if path == RECORDS_PATH {
-            return self.records(person, query).await;
+            let token = Secret::new(token.to_owned());
+            return self.records(person, token, query).await;
         }
         let below = path.strip_prefix(TRAILS_PATH).ok_or_else(nothing)?;
         // Names are compared as they are, never decoded and never joined to a
@@ -133,7 +138,7 @@ impl Query {
         Ok(answer)
     }
 
-    async fn records(self: Arc<Self>, person: Person, query: &str) -> Result<Answer, Refusal> {
+    async fn records(self: Arc<Self>, person: Person, token: Secret<String>, query: &str) -> Result<Answer, Refusal> {
         let filter: RecordFilter = query.parse().map_err(bad)?;
         let namespaces = self.readable_records(&person, &filter).await?;
         let wanted = Wanted::new(&filter, namespaces.clone()).map_err(bad)?;
@@ -148,7 +153,7 @@ impl Query {
         let fields = [("namespaces", said(&namespaces)), ("filter", json!(filter))];
         self.record(&person, "records", fields).await?;
         if filter.follow {
-            tokio::spawn(self.follow(person, filter, walk, out, place));
+            tokio::spawn(self.follow(token, filter, walk, out, place));
         } else {
             drop(out);
             tokio::task::spawn_blocking(move || {
@@ -159,10 +164,11 @@ impl Query {
         Ok(stream("application/x-ndjson", body))
     }
 
-    /// Sends what comes, for as long as it is read and may be.
+    /// Sends what comes, for as long as it is read and may be. Where nobody says
+    /// whether it may be, it ends: whoever still may asks anew.
     async fn follow(
         self: Arc<Self>,
-        person: Person,
+        token: Secret<String>,
         filter: RecordFilter,
         mut walk: Walk,
         out: mpsc::Sender<io::Result<Bytes>>,
@@ -186,12 +192,10 @@ impl Query {
             }
             // What comes close together goes out together.
             tokio::time::sleep(LINGER).await;
-            if asked.elapsed() > ASK_AGAIN {
-                match self.readable_records(&person, &filter).await {
-                    Ok(namespaces) => walk.narrow(namespaces),
-                    Err(refusal) if refusal.code == Code::Unavailable => continue,
-                    Err(_) => return,
-                }
+            if asked.elapsed() >= self.ask_again {
+                let Ok(person) = self.access.who(token.expose()).await else { return };
+                let Ok(namespaces) = self.readable_records(&person, &filter).await else { return };
+                walk.narrow(namespaces);
                 asked = Instant::now();
             }
         }
@@ -355,4 +359,4 @@ const ASKED: usize = 200;
 /// How long what is new is gathered.
 const LINGER: Duration = Duration::from_millis(50);
 /// How often a reader who follows must still have the right to.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+pub const ASK_AGAIN: Duration = Duration::from_secs(60);

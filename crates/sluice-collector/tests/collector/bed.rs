@@ -91,20 +91,30 @@ pub(crate) fn workload(namespace: &str, uid: &str) -> Workload {
     }
 }
 
-/// Rights: `token` to name; `(name, verb, namespace)`.
+/// Rights: `token` to name; `(name, verb, namespace)`. And who is denied: why.
 #[derive(Debug, Default)]
-pub(crate) struct Rights(pub(crate) Mutex<Vec<(String, Verb, String)>>);
+pub(crate) struct Rights(pub(crate) Mutex<Vec<(String, Verb, String)>>, Mutex<Vec<(String, Code)>>);
 
 impl Rights {
     pub(crate) fn give(&self, who: &str, verb: Verb, namespace: &str) {
         self.0.lock().unwrap().push((who.into(), verb, namespace.into()));
+    }
+
+    /// From now on the token of `who` is answered with `code`.
+    pub(crate) fn deny(&self, who: &str, code: Code) {
+        self.1.lock().unwrap().push((who.into(), code));
     }
 }
 
 impl Access for Rights {
     fn who<'a>(&'a self, token: &'a str) -> Asking<'a, Person> {
         Box::pin(async move {
-            match token.strip_prefix("token-of-") {
+            let name = token.strip_prefix("token-of-");
+            let denied = self.1.lock().unwrap().iter().find(|(who, _)| Some(who.as_str()) == name).cloned();
+            match name {
+                Some(_) if denied.is_some() => {
+                    Err(Refusal::new(denied.map_or(Code::BadToken, |(_, code)| code), "denied", "fix"))
+                }
                 Some(name) => Ok(Person {
                     username: name.into(),
                     uid: String::new(),

@@ -1,12 +1,21 @@
 //! What people get to see.
 
-use http_body_util::BodyExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use jiff::Timestamp;
 use serde_json::Value;
 use sluice_audit::{Durability, Kind};
-use sluice_collector::query::Verb;
-use sluice_wire::{RecordLine, TrailSummary};
+use sluice_collector::query::{Cached, Query, REMEMBERED, Readers, Verb};
+use sluice_collector::{Metrics, Shutdown};
+use sluice_core::ManualClock;
+use sluice_wire::{Code, RecordLine, TrailSummary};
 
-use crate::bed::{Authority, OWN, Running, WAIT, assert_code, open, options, say, ship, spiffe};
+use crate::bed::{
+    Authority, OWN, Rights, Running, WAIT, assert_code, identity, open, opened, options, say, ship, spiffe, workload,
+    written,
+};
 
 /// Two pods in two namespaces, all shipped.
 async fn two_pods(authority: &Authority, running: &Running) {
@@ -220,4 +229,55 @@ async fn one_reader_keeps_no_other_from_reading() {
     };
     tokio::time::timeout(WAIT, again).await.unwrap();
     running.end().await;
+}
+
+/// A follower whose token or right is gone, and the API server's silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_no_longer_read_follows_no_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(opened(options(folder.path())).await);
+    let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    let (_shutdown, shutdown) = Shutdown::channel();
+    let own = tempfile::tempdir().unwrap();
+    let trail = open(own.path(), "sluice-system", OWN);
+    for change in [Change::Right, Change::Token, Change::Unavailable] {
+        let rights = Arc::new(Rights::default());
+        rights.give("reader", Verb::List, "agents");
+        let query = Arc::new(Query {
+            store: store.clone(),
+            access: Cached::new(rights.clone(), clock.clone()),
+            trail: trail.clone(),
+            metrics: Arc::new(Metrics::new()),
+            shutdown: shutdown.clone(),
+            readers: Readers::default(),
+            ask_again: Duration::ZERO,
+        });
+        let request = http::Request::get("/v1/records?namespace=agents&follow=true")
+            .header("authorization", "Bearer token-of-reader")
+            .body(Empty::<bytes::Bytes>::new())
+            .unwrap();
+        let answer = query.answer(request).await;
+        assert_eq!(answer.status(), 200);
+        match change {
+            Change::Right => rights.0.lock().unwrap().clear(),
+            Change::Token => rights.deny("reader", Code::BadToken),
+            Change::Unavailable => rights.deny("reader", Code::Unavailable),
+        }
+        clock.advance(REMEMBERED);
+        // What comes wakes who follows.
+        let uid = format!("a{}", change as u8);
+        let [written] = &written(workload("agents", &uid), 1, 1, 10).await[..] else { panic!() };
+        let (start, bytes) = &written.pieces[0];
+        store.accept(&identity("agents", &uid), start, bytes).unwrap();
+        let ended = answer.into_body().collect();
+        tokio::time::timeout(WAIT, ended).await.expect("it ends").unwrap();
+    }
+    trail.end().await.unwrap();
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    Right,
+    Token,
+    Unavailable,
 }
