@@ -89,17 +89,30 @@ impl Transport for Collector {
     }
 }
 
+/// Says that it has everything, whatever it was sent.
+struct Boaster(Collector);
+
+impl Transport for Boaster {
+    async fn send(&mut self, batch: &Batch) -> Result<u64, SendError> {
+        self.0.take(batch).map(|_| u64::MAX)
+    }
+}
+
 fn shipped() -> TrailOptions {
     TrailOptions { collector_wait: Some(WAIT), ..options() }
 }
 
 fn start(trail: &Trail, collector: &Collector) -> Shipping {
+    start_with(trail, collector.clone())
+}
+
+fn start_with(trail: &Trail, transport: impl Transport) -> Shipping {
     let options = ShipOptions {
         linger: Duration::from_millis(1),
         pause: Duration::from_millis(2),
         heartbeat: Duration::from_secs(3_600),
     };
-    Shipper::start(trail, options, collector.clone())
+    Shipper::start(trail, options, transport)
 }
 
 /// Generous: nothing here depends on how fast the machine is.
@@ -277,6 +290,21 @@ async fn a_collector_that_lost_its_end_gets_it_again_and_one_that_lost_more_is_t
     let mut status = shipping.status();
     let told = status.wait_for(|status| status.failing.as_ref().is_some_and(|why| why.contains("restore")));
     tokio::time::timeout(WAIT, told).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn nothing_counts_as_stored_that_was_not_sent() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (trail, _) = Trail::open(folder.path(), shipped()).unwrap();
+    let shipping = start_with(&trail, Boaster(Collector::new(store.path())));
+    for number in 1..=60 {
+        command(&trail, "alice", 9_000, Durability::Collector).await;
+        let newest = entries(store.path()).last().map(|entry| entry.leaf.sequence);
+        assert!(newest >= Some(1 + 2 * number), "{newest:?}, {number}");
+    }
+    trail.end().await.unwrap();
+    assert!(shipping.drain(WAIT).await);
+    assert_code(store.path(), None, 0);
 }
 
 /// Each check of the intake, by one changed byte or wrong place.

@@ -156,9 +156,9 @@ impl Outbox {
             self.batch = Some(batch);
             return None;
         }
-        if sequence > batch.last {
-            reading.skip = sequence;
-        }
+        // Nor is it believed to have more: what is left is sent, and what of it
+        // was stored before is acknowledged again.
+        let sequence = batch.last;
         let freed = reading.left.iter().rfind(|freed| freed.sequence <= sequence).copied();
         reading.left.retain(|known| freed.is_none_or(|freed| known.segments > freed.segments));
         let (ordinal, epoch) = reading.name;
