@@ -20,6 +20,7 @@ pub struct Metrics {
     trails: Gauge,
     silent: Gauge,
     broken: Gauge,
+    damaged: Gauge,
     stored: Gauge,
     limit: Gauge,
     reads: Family<Read, Counter>,
@@ -45,8 +46,8 @@ impl Metrics {
         let (refusals, reads_refused) = (Family::<Refused, Counter>::default(), Family::<Refused, Counter>::default());
         let reads = Family::<Read, Counter>::default();
         let discontinuities = Counter::default();
-        let (trails, silent, broken, stored, limit) =
-            (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
+        let (trails, silent, broken) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let (damaged, stored, limit) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("batches", "Batches that brought something", batches.clone());
         registry.register("resent_batches", "Batches that were stored already", resent.clone());
         registry.register("records", "Records stored", records.clone());
@@ -56,6 +57,7 @@ impl Metrics {
         registry.register("trails", "Trails", trails.clone());
         registry.register("silent_trails", "Trails without an end that are not heard any more", silent.clone());
         registry.register("broken_trails", "Trails that take nothing", broken.clone());
+        registry.register("damaged_trails", "Trails that lost what was acknowledged", damaged.clone());
         registry.register("stored_bytes", "Bytes that all trails take", stored.clone());
         registry.register("limit_bytes", "Bytes that they may take", limit.clone());
         registry.register("reads", "Requests of readers answered", reads.clone());
@@ -71,6 +73,7 @@ impl Metrics {
             trails,
             silent,
             broken,
+            damaged,
             stored,
             limit,
             reads,
@@ -87,6 +90,7 @@ impl Metrics {
             self.trails.set(count(totals.trails));
             self.silent.set(count(totals.silent));
             self.broken.set(count(totals.broken));
+            self.damaged.set(count(totals.damaged));
             self.stored.set(bytes(store.room().taken()));
             self.limit.set(bytes(store.room().limit()));
         }

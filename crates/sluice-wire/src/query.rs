@@ -29,6 +29,10 @@ pub struct TrailSummary {
     pub epochs: Vec<EpochSummary>,
     /// No `end`, and nothing heard for too long.
     pub silent: bool,
+    /// What the collector had acknowledged was found damaged or gone, and nobody
+    /// has dealt with it yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 /// One epoch of a trail.

@@ -62,14 +62,36 @@ pub(super) fn set_aside(path: &Path, len: u64) -> io::Result<PathBuf> {
     Read::by_ref(&mut file).take(MAX_ASIDE).read_to_end(&mut tail)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let folder = path.parent().unwrap_or(Path::new("."));
-    // The same place can be torn again and again.
-    let free = (1..u32::MAX).map(|time| format!("{name}.{len}.{time}.torn")).find(|name| !folder.join(name).exists());
-    let name = free.ok_or(io::ErrorKind::AlreadyExists)?;
-    create(folder, &name, &tail).map_err(|error| match error {
-        WriteError::Undone(error) | WriteError::Unknown(error) => error,
-    })?;
+    let aside = beside(folder, |time| format!("{name}.{len}.{time}.torn"), &tail)?;
     file.set_len(len)?;
     file.sync_all()?;
+    Ok(aside)
+}
+
+/// Leaves word in a folder of what is wrong with it, until a person takes it
+/// away; says in which file.
+pub(super) fn note_damage(folder: &Path, what: &serde_json::Value) -> io::Result<PathBuf> {
+    beside(folder, |time| format!("{DAMAGE}{time}.json"), what.to_string().as_bytes())
+}
+
+/// Whether there is such word.
+pub(super) fn has_damage(folder: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(folder)? {
+        if entry?.file_name().to_string_lossy().starts_with(DAMAGE) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes a file of the first name that is free: the same can happen again and
+/// again.
+fn beside(folder: &Path, name: impl Fn(u32) -> String, bytes: &[u8]) -> io::Result<PathBuf> {
+    let free = (1..u32::MAX).map(name).find(|name| !folder.join(name).exists());
+    let name = free.ok_or(io::ErrorKind::AlreadyExists)?;
+    create(folder, &name, bytes).map_err(|error| match error {
+        WriteError::Undone(error) | WriteError::Unknown(error) => error,
+    })?;
     Ok(folder.join(name))
 }
 
@@ -128,6 +150,8 @@ pub(super) fn taken(len: u64) -> u64 {
 /// Ends the name of what is being made.
 pub(super) const UNFINISHED: &str = ".new";
 const BLOCK: u64 = 4096;
+/// Begins the name of word of damage.
+const DAMAGE: &str = "damage-";
 /// The longest batch is much shorter.
 const MAX_ASIDE: u64 = 4 << 20;
 

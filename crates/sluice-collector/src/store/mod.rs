@@ -6,6 +6,7 @@
 //! folder. Calls block: they are for threads that may.
 
 mod disk;
+mod mark;
 mod meta;
 mod room;
 mod trail;
@@ -21,7 +22,7 @@ use sluice_audit::intake::{Enrolled, Intake, Piece};
 use sluice_core::{Clock, Workload};
 use sluice_wire::{BatchStart, Identity, IngestRefusal, TrailSummary};
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{error, warn};
 
 use disk::WriteError;
 
@@ -53,6 +54,8 @@ pub struct Store {
     options: StoreOptions,
     room: Room,
     trails: RwLock<BTreeMap<String, Arc<StoredTrail>>>,
+    /// Folders that do not say whose trail they hold.
+    left_out: usize,
     /// Held while a trail is made.
     making: Mutex<()>,
     /// Counts batches that brought something.
@@ -91,6 +94,9 @@ pub struct Totals {
     pub silent: usize,
     /// Of them: taking nothing.
     pub broken: usize,
+    /// Of them: where what was acknowledged was found damaged or gone; and
+    /// folders that do not say whose they are.
+    pub damaged: usize,
 }
 
 impl Store {
@@ -109,12 +115,13 @@ impl Store {
             None => disk::volume(&folder).map_err(wrong)?.0 / 10 * 9,
         };
         let room = Room::new(folder.clone(), options.bytes_per_pod, limit, options.trails);
-        let trails = find(&folder, &room).map_err(wrong)?;
+        let (trails, left_out) = find(&folder, &room).map_err(wrong)?;
         let since = options.clock.monotonic();
         Ok(Self {
             options,
             room,
             trails: RwLock::new(trails),
+            left_out,
             making: Mutex::default(),
             changes: watch::Sender::new(0),
             since,
@@ -309,6 +316,7 @@ impl Store {
             trails: trails.len(),
             silent: trails.iter().filter(|trail| trail.is_silent()).count(),
             broken: trails.iter().filter(|trail| trail.broken().is_some()).count(),
+            damaged: trails.iter().filter(|trail| trail.is_damaged()).count() + self.left_out,
         }
     }
 
@@ -334,9 +342,9 @@ fn first(start: &BatchStart, bytes: &[u8]) -> Result<Enrolled, IngestRefusal> {
     taken.enrolled.ok_or(IngestRefusal::Gap { expected: 1 })
 }
 
-/// Folders that are there.
-fn find(folder: &Path, room: &Room) -> io::Result<BTreeMap<String, Arc<StoredTrail>>> {
-    let mut trails = BTreeMap::new();
+/// Folders that are there, and how many more say not whose they are.
+fn find(folder: &Path, room: &Room) -> io::Result<(BTreeMap<String, Arc<StoredTrail>>, usize)> {
+    let (mut trails, mut left_out) = (BTreeMap::new(), 0);
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let (name, path) = (entry.file_name(), entry.path());
@@ -349,14 +357,16 @@ fn find(folder: &Path, room: &Room) -> io::Result<BTreeMap<String, Arc<StoredTra
             continue;
         }
         let Some(meta) = Meta::read(&path, name) else {
-            warn!(folder = %path.display(), "this folder says not whose trail it holds; it is left out");
+            let fix = "restore its meta.json and its first segment";
+            error!(folder = %path.display(), fix, "ALARM: this folder says not whose trail it holds; it is left out");
+            left_out += 1;
             continue;
         };
         let bytes = bytes_in(&path)?;
         room.recount(0, bytes);
         trails.insert(name.to_owned(), Arc::new(StoredTrail::new(meta, path, bytes)));
     }
-    Ok(trails)
+    Ok((trails, left_out))
 }
 
 fn bytes_in(folder: &Path) -> io::Result<u64> {

@@ -5,17 +5,19 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::json;
 use sluice_audit::intake::{self, Enrolled, Intake, Piece, Refusal, Taken};
 use sluice_wire::{BatchStart, EpochSummary, IngestRefusal, MAX_BATCH_BYTES, TrailSummary};
-use tracing::warn;
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::disk::{self, WriteError};
+use super::mark::Mark;
 use super::meta::{Meta, Owner};
 use super::room::Room;
 
@@ -30,7 +32,9 @@ pub struct StoredTrail {
     state: Mutex<State>,
     /// Never held while the disk is waited for: probes and metrics ask.
     broken: Mutex<Option<Broken>>,
-    /// Nor this.
+    /// Whether what was acknowledged was found damaged or gone.
+    damaged: AtomicBool,
+    /// Nor is this.
     voice: Mutex<Voice>,
     /// Batches that brought something.
     grown: AtomicU64,
@@ -43,6 +47,7 @@ struct State {
     epochs: BTreeMap<(u64, Uuid), Epoch>,
     /// Bytes on the disk, about.
     bytes: u64,
+    damaged: bool,
 }
 
 #[derive(Debug)]
@@ -103,6 +108,7 @@ impl StoredTrail {
             folder,
             state,
             broken: Mutex::default(),
+            damaged: AtomicBool::default(),
             voice: Mutex::default(),
             grown: AtomicU64::new(0),
         }
@@ -154,6 +160,11 @@ impl StoredTrail {
         state.bytes += growth;
         let accepted =
             Accepted { acknowledged: taken.next.sequence, leaves: taken.leaves, bytes: new.len() as u64, missing };
+        let Intake { ordinal, epoch, segment, offset, .. } = taken.next;
+        if let Err(error) = (Mark { ordinal, epoch, segment, offset }).write(&self.folder) {
+            // The batch is stored all the same.
+            warn!(folder = %self.folder.display(), %error, "how far a trail is acknowledged is not noted");
+        }
         state.take(start, taken, now);
         self.grown.fetch_add(1, Ordering::AcqRel);
         self.voice().ended = Some(state.ended());
@@ -216,6 +227,7 @@ impl StoredTrail {
             match State::load(&self.folder, self.meta.owner) {
                 Ok(loaded) => {
                     *state = loaded;
+                    self.damaged.store(state.damaged, Ordering::Release);
                     self.breaks(None);
                 }
                 Err(error) => {
@@ -244,6 +256,11 @@ impl StoredTrail {
     /// Why it takes nothing.
     pub(super) fn broken(&self) -> Option<Broken> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether what was acknowledged was found damaged or gone.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
     }
 
     fn breaks(&self, broken: Option<Broken>) {
@@ -281,6 +298,7 @@ impl StoredTrail {
             pod: pod.clone(),
             epochs: epochs.collect(),
             silent: self.is_silent(),
+            damaged: self.is_damaged(),
         }
     }
 
@@ -346,12 +364,13 @@ impl State {
         }
         let listing = intake::files(folder)?;
         let newest = listing.iter().rfind(|files| !files.segments.is_empty()).map(|files| files.epoch);
+        let mark = Mark::read(folder).filter(|_| ours);
         let mut state = Self { loaded: true, ..Self::default() };
         for files in listing {
             let (ordinal, epoch) = (files.ordinal, files.epoch);
             let Some(last) = files.segments.last() else {
-                // Its first segment never came to be.
-                if ours {
+                // Its first segment never came to be, or is gone.
+                if ours && mark.is_none_or(|mark| mark.ordinal < ordinal) {
                     std::fs::remove_file(folder.join(intake::key_name(ordinal, epoch)))?;
                 }
                 continue;
@@ -368,9 +387,8 @@ impl State {
                     let why = format!("{} bytes of {} are no records", tail, path.display());
                     return Err(io::Error::new(io::ErrorKind::InvalidData, why));
                 }
-                // A write that a kill cut short; or damage, which nothing here
-                // tells from it. Then what is missing shows in `verify`, and
-                // what was there is still to be had.
+                // A write that a kill cut short; or damage, and then the mark
+                // says so below.
                 let aside = disk::set_aside(&path, intake.offset)?;
                 warn!(file = %path.display(), tail, aside = %aside.display(), "what stands behind the last whole record is set aside");
             }
@@ -383,7 +401,30 @@ impl State {
             let (segments, has_key) = (files.segments, files.has_key);
             state.epochs.insert((ordinal, epoch), Epoch { intake, segments, has_key, last_heard });
         }
+        if let Some(mark) = mark {
+            state.damage(folder, mark)?;
+        }
+        state.damaged = ours && disk::has_damage(folder)?;
         Ok(state)
+    }
+
+    /// Says, once and for good, what was acknowledged and is not there any more.
+    /// The sidecar is asked for it again, and may have it still.
+    fn damage(&self, folder: &Path, mark: Mark) -> io::Result<()> {
+        let known = self.epochs.get(&(mark.ordinal, mark.epoch)).map(|known| &known.intake);
+        let (segment, offset) = known.map_or((0, 0), |intake| (intake.segment, intake.offset));
+        if (segment, offset) >= (mark.segment, mark.offset) {
+            return Ok(());
+        }
+        let there = Mark { segment, offset, ..mark };
+        let note = disk::note_damage(folder, &json!({ "acknowledged": mark, "there": there }))?;
+        there.write(folder)?;
+        error!(
+            note = %note.display(),
+            file = intake::segment_name(mark.ordinal, mark.epoch, mark.segment),
+            "ALARM: records that were acknowledged are damaged or gone; fix: see what `sluice audit verify` says of the trail, and restore the collector's volume"
+        );
+        Ok(())
     }
 
     /// How far the epoch of a batch was taken.

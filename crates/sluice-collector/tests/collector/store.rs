@@ -245,3 +245,60 @@ async fn a_sidecar_that_vanishes_is_silent_and_one_that_ends_is_not() {
     store.load();
     assert!(store.judge_silence("").is_empty());
 }
+
+#[tokio::test]
+async fn damage_of_what_was_acknowledged_is_no_batch_that_was_cut_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let pod = identity("agents", "a1");
+    let [written] = &written(workload("agents", "a1"), 1, 20, 900).await[..] else { panic!() };
+    let trail = folder.path().join("a1");
+    let segment = trail.join(sluice_audit::intake::segment_name(1, written.epoch, 1));
+    let (last, before) = written.pieces.split_last().unwrap();
+    let reopened = || async {
+        let store = opened(options(folder.path())).await;
+        store.load();
+        store
+    };
+    let store = reopened().await;
+    for (start, bytes) in before {
+        store.accept(&pod, start, bytes).unwrap();
+    }
+    drop(store);
+    // A batch that nobody acknowledged.
+    append(&segment, &last.1[..last.1.len() / 2]);
+    let store = reopened().await;
+    assert_eq!(store.totals().damaged, 0);
+    store.accept(&pod, &last.0, &last.1).unwrap();
+    drop(store);
+    // One flipped bit in the middle, and a file that ends too early.
+    let whole = std::fs::read(&segment).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for damaged in [&flipped[..], &whole[..whole.len() / 2]] {
+        std::fs::write(&segment, damaged).unwrap();
+        let store = reopened().await;
+        assert_eq!(store.totals().damaged, 1);
+        assert!(store.summary(&store.get("a1").unwrap()).damaged);
+        // The sidecar still has them.
+        let (start, bytes) = joined(written);
+        assert!(store.accept(&pod, &start, &bytes).unwrap().bytes > 0);
+        assert_code(&trail, 0);
+        drop(store);
+        // It stays said, once, until a person has looked.
+        assert_eq!(reopened().await.totals().damaged, 1);
+        let notes = std::fs::read_dir(&trail).unwrap().map(|entry| entry.unwrap().path());
+        let notes: Vec<_> = notes.filter(|path| path.to_string_lossy().contains("damage-")).collect();
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        std::fs::remove_file(&notes[0]).unwrap();
+        assert_eq!(reopened().await.totals().damaged, 0);
+    }
+    // All of it gone.
+    std::fs::remove_file(&segment).unwrap();
+    let store = reopened().await;
+    assert_eq!(store.totals().damaged, 1);
+    // A folder that does not say whose it is.
+    std::fs::create_dir(folder.path().join("b2")).unwrap();
+    std::fs::write(folder.path().join("b2").join("meta.json"), b"").unwrap();
+    drop(store);
+    assert_eq!(reopened().await.totals().damaged, 2);
+}
