@@ -185,10 +185,13 @@ impl Work {
         let Some(outbox) = &mut self.outbox else { return };
         match sent {
             Ok(sequence) => {
+                let Some(handed) = outbox.acknowledged(sequence) else {
+                    let less = format!("it took records up to {}, and says that it has {sequence}", batch.last);
+                    return self.failed(SendError::Unreachable(less).to_string());
+                };
+                let sequence = handed.acknowledged;
                 self.failures = 0;
-                if let Some(handed) = outbox.acknowledged(sequence) {
-                    self.handed(handed).await;
-                }
+                self.handed(handed).await;
                 self.status.send_modify(|status| {
                     status.acknowledged = Some((batch.epoch, sequence));
                     status.failing = None;
