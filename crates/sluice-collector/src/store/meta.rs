@@ -88,12 +88,27 @@ pub(super) fn is_uid(uid: &str) -> bool {
         && uid.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
+/// Whether it can be the name of a pod (a DNS name), or says none. It stands in
+/// each line that readers get.
+pub(super) fn is_name(pod: &str) -> bool {
+    pod.len() <= 253
+        && pod.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+}
+
 /// Name of the file.
 pub(super) const FILE: &str = "meta.json";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_pod_is_short_and_plain() {
+        assert!(is_name("coder-5d9c") && is_name(""));
+        for pod in ["a b", "A", "a/b", "a\n", "ä", "\u{202e}a", &"a".repeat(254)] {
+            assert!(!is_name(pod), "{pod:?}");
+        }
+    }
 
     #[test]
     fn a_uid_leads_nowhere_else() {

@@ -205,6 +205,13 @@ impl Store {
             meta.admits(said)?;
             workload.service_account.clone_from(service_account);
         }
+        if !meta::is_name(&workload.pod) {
+            let message = format!(
+                "the first record says pod {:?}, which is no name of a pod; fix: let the gateway record the pod that it runs in",
+                workload.pod.chars().take(64).collect::<String>()
+            );
+            return Err(IngestRefusal::NotYours { message });
+        }
         if !meta::is_uid(&workload.uid) {
             let message = format!(
                 "{:?} is no UID of a pod; fix: let the first record name the pod that it is about",

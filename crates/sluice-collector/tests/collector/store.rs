@@ -302,3 +302,15 @@ async fn damage_of_what_was_acknowledged_is_no_batch_that_was_cut_short() {
     drop(store);
     assert_eq!(reopened().await.totals().damaged, 2);
 }
+
+#[tokio::test]
+async fn a_pod_whose_name_is_none_has_no_trail() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = opened(options(folder.path())).await;
+    let named = sluice_core::Workload { pod: "\u{202e}a".repeat(2_000), ..workload("agents", "a1") };
+    let [written] = &written(named, 1, 1, 10).await[..] else { panic!() };
+    let (start, bytes) = &written.pieces[0];
+    let refused = store.accept(&identity("agents", "a1"), start, bytes);
+    assert!(matches!(&refused, Err(IngestRefusal::NotYours { message }) if message.len() < 1_000), "{refused:?}");
+    assert!(store.get("a1").is_none());
+}
