@@ -89,12 +89,12 @@ impl Transport for Collector {
     }
 }
 
-/// Says that it has everything, whatever it was sent.
-struct Boaster(Collector);
+/// Says that it has all up to this record, whatever it was sent.
+struct Says(Collector, u64);
 
-impl Transport for Boaster {
+impl Transport for Says {
     async fn send(&mut self, batch: &Batch) -> Result<u64, SendError> {
-        self.0.take(batch).map(|_| u64::MAX)
+        self.0.take(batch).map(|_| self.1)
     }
 }
 
@@ -296,7 +296,7 @@ async fn a_collector_that_lost_its_end_gets_it_again_and_one_that_lost_more_is_t
 async fn nothing_counts_as_stored_that_was_not_sent() {
     let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (trail, _) = Trail::open(folder.path(), shipped()).unwrap();
-    let shipping = start_with(&trail, Boaster(Collector::new(store.path())));
+    let shipping = start_with(&trail, Says(Collector::new(store.path()), u64::MAX));
     for number in 1..=60 {
         command(&trail, "alice", 9_000, Durability::Collector).await;
         let newest = entries(store.path()).last().map(|entry| entry.leaf.sequence);
@@ -305,6 +305,17 @@ async fn nothing_counts_as_stored_that_was_not_sent() {
     trail.end().await.unwrap();
     assert!(shipping.drain(WAIT).await);
     assert_code(store.path(), None, 0);
+}
+
+#[tokio::test]
+async fn a_collector_that_has_less_than_it_was_sent_is_failing() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (trail, _) = Trail::open(folder.path(), shipped()).unwrap();
+    let shipping = start_with(&trail, Says(Collector::new(store.path()), 0));
+    let mut status = shipping.status();
+    let told = status.wait_for(|status| status.failing.as_ref().is_some_and(|why| why.contains("has 0")));
+    tokio::time::timeout(WAIT, told).await.unwrap().unwrap();
+    assert_eq!(shipping.status().borrow().acknowledged, None);
 }
 
 /// Each check of the intake, by one changed byte or wrong place.
