@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluice_collector::Shutdown;
 use sluice_collector::options::{LogFormat, Options};
 use sluice_collector::run::run;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn start(options: Options) -> anyhow::Result<()> {
+    raise_descriptors();
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed before"))?;
@@ -38,6 +40,22 @@ fn start(options: Options) -> anyhow::Result<()> {
         run(options, shutdown).await
     })
 }
+
+/// Connections, and the files that readers follow, may be more than the soft
+/// limit that container runtimes give, which is about a thousand.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if let Err(cause) = setrlimit(Resource::Nofile, raised) {
+            warn!(%cause, wanted, "the limit of open files cannot be raised; fix: raise it (ulimit -n, LimitNOFILE)");
+        }
+    }
+}
+
+/// Three listeners of 4,096 connections, 16 readers of 500 trails, and some.
+const DESCRIPTORS: u64 = 24 * 1024;
 
 /// Requests the end on SIGTERM or SIGINT.
 async fn await_signals(sender: watch::Sender<bool>) {

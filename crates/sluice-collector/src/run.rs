@@ -146,8 +146,9 @@ impl Collector {
         };
         let (loading, ended) = (store.clone(), shutdown.clone());
         let silence = tokio::spawn(async move {
-            let load = loading.clone();
-            if tokio::task::spawn_blocking(move || load.load()).await.is_ok() {
+            let (load, until) = (loading.clone(), ended.clone());
+            let load = move || load.load_while(|| !until.is_requested());
+            if tokio::task::spawn_blocking(load).await.is_ok() {
                 silence::watch(loading, own, ended).await;
             }
         });

@@ -263,7 +263,12 @@ impl Store {
 
     /// Reads all folders, so that silence can be judged and listing is quick.
     pub fn load(&self) {
-        for trail in self.all() {
+        self.load_while(|| true);
+    }
+
+    /// The same, until there is no point in it any more.
+    pub fn load_while(&self, go_on: impl Fn() -> bool) {
+        for trail in self.all().into_iter().take_while(|_| go_on()) {
             trail.load(&self.room);
         }
     }
