@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use sluice_core::Clock;
 use sluice_wire::{Code, Refusal};
+use tokio::sync::Semaphore;
 
 /// Who reads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,12 +63,14 @@ pub struct Cached {
     /// By SHA-256 of the token.
     persons: Mutex<Memory<Vec<u8>, Person>>,
     rights: Mutex<Memory<(Person, Verb, String), bool>>,
+    /// Questions under way. Anybody can send tokens that nobody believes.
+    asking: Semaphore,
 }
 
 impl Cached {
     /// Nothing is remembered yet.
     pub fn new(access: Arc<dyn Access>, clock: Arc<dyn Clock>) -> Self {
-        Self { access, clock, persons: Mutex::default(), rights: Mutex::default() }
+        Self { access, clock, persons: Mutex::default(), rights: Mutex::default(), asking: Semaphore::new(QUESTIONS) }
     }
 
     /// Who holds a token.
@@ -83,7 +86,7 @@ impl Cached {
         if let Some(known) = lock(&self.persons).get(&key, self.clock.monotonic()) {
             return Ok(known);
         }
-        let person = self.access.who(token).await?;
+        let person = self.answered(self.access.who(token)).await?;
         lock(&self.persons).put(key, person.clone(), self.clock.monotonic());
         Ok(person)
     }
@@ -97,9 +100,21 @@ impl Cached {
         if let Some(known) = lock(&self.rights).get(&key, self.clock.monotonic()) {
             return Ok(known);
         }
-        let may = self.access.may(person, verb, namespace).await?;
+        let may = self.answered(self.access.may(person, verb, namespace)).await?;
         lock(&self.rights).put(key, may, self.clock.monotonic());
         Ok(may)
+    }
+
+    /// One question, in its turn.
+    async fn answered<T>(&self, asking: Asking<'_, T>) -> Result<T, Refusal> {
+        let asked = async {
+            let _turn = self.asking.acquire().await;
+            asking.await
+        };
+        tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+            let message = format!("the API server did not answer in {} s", PATIENCE.as_secs());
+            Err(Refusal::new(Code::Unavailable, message, "try again; see whether the API server is well"))
+        })
     }
 }
 
@@ -136,4 +151,59 @@ impl<K: Eq + Hash, V: Clone> Memory<K, V> {
 /// How long an answer is believed.
 pub const REMEMBERED: Duration = Duration::from_secs(5);
 const MOST: usize = 2000;
+/// Questions to the API server at a time.
+const QUESTIONS: usize = 16;
+/// For one, its turn included.
+const PATIENCE: Duration = Duration::from_secs(15);
 const MAX_TOKEN: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::SystemClock;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    /// Answers nobody until it is opened; counts those who wait, and the most.
+    #[derive(Debug)]
+    struct Gate {
+        waiting: watch::Sender<(usize, usize)>,
+        open: watch::Receiver<bool>,
+    }
+
+    impl Access for Gate {
+        fn who<'a>(&'a self, _token: &'a str) -> Asking<'a, Person> {
+            Box::pin(async move {
+                self.waiting.send_modify(|(now, most)| {
+                    *now += 1;
+                    *most = (*most).max(*now);
+                });
+                let _ = self.open.clone().wait_for(|open| *open).await;
+                self.waiting.send_modify(|(now, _)| *now -= 1);
+                Err(Refusal::new(Code::BadToken, "no", "fix"))
+            })
+        }
+
+        fn may<'a>(&'a self, _: &'a Person, _: Verb, _: &'a str) -> Asking<'a, bool> {
+            Box::pin(std::future::ready(Ok(false)))
+        }
+    }
+
+    #[tokio::test]
+    async fn many_tokens_are_few_questions_at_a_time_and_each_is_answered() {
+        let (open, opened) = watch::channel(false);
+        let gate = Arc::new(Gate { waiting: watch::Sender::new((0, 0)), open: opened });
+        let cached = Arc::new(Cached::new(gate.clone(), Arc::new(SystemClock::new())));
+        let ask = |number: usize| {
+            let cached = cached.clone();
+            tokio::spawn(async move { cached.who(&format!("token-{number}")).await.unwrap_err().code })
+        };
+        let asked: Vec<_> = (0..100).map(ask).collect();
+        let _ = gate.waiting.subscribe().wait_for(|(now, _)| *now == QUESTIONS).await;
+        open.send_replace(true);
+        for answer in asked {
+            assert_eq!(answer.await.unwrap(), Code::BadToken);
+        }
+        assert_eq!(*gate.waiting.borrow(), (0, QUESTIONS));
+    }
+}
