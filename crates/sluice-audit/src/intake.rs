@@ -66,6 +66,8 @@ pub struct Taken {
     pub enrolled: Option<Enrolled>,
     /// Records in it.
     pub leaves: u64,
+    /// Their kinds, each once.
+    pub kinds: Vec<Kind>,
 }
 
 /// The first record of an epoch.
@@ -170,7 +172,7 @@ impl Intake {
             return Err(Refusal::Gap { expected: self.sequence + 1 });
         }
         let mut walk = Walk {
-            taken: Taken { next: self.clone(), enrolled: None, leaves: 0 },
+            taken: Taken { next: self.clone(), enrolled: None, leaves: 0, kinds: Vec::new() },
             base: piece.offset,
             at: 0,
             bytes: piece.bytes,
@@ -280,6 +282,9 @@ impl<'a> Walk<'a> {
             return self.bad(why);
         }
         let (sequence, ended) = (leaf.sequence, leaf.kind == Kind::End);
+        if !self.taken.kinds.contains(&leaf.kind) {
+            self.taken.kinds.push(leaf.kind);
+        }
         if leaf.kind == Kind::Enrol {
             self.enrol(leaf.body)?;
         }

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sluice_audit::Kind;
 use sluice_audit::read::Reader;
 use sluice_core::Workload;
 use sluice_wire::IngestRefusal;
@@ -34,6 +35,14 @@ pub enum Owner {
     Control,
     /// The collector itself.
     Collector,
+}
+
+impl Owner {
+    /// Whether it writes records of this kind. Who changed a policy, and who
+    /// read what, is not a sidecar's to say.
+    pub(super) fn may_write(self, kind: Kind) -> bool {
+        self != Self::Pod || !matches!(kind, Kind::Policy | Kind::Read)
+    }
 }
 
 impl Meta {

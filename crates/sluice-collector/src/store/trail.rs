@@ -144,6 +144,10 @@ impl StoredTrail {
         let offset = start.offset + stored as u64;
         let piece = Piece { segment: start.segment, offset, bytes: new, rest: start.rest };
         let taken = known.take(piece).map_err(|refusal| refused(refusal, known.sequence))?;
+        if let Some(kind) = taken.kinds.iter().find(|kind| !self.meta.owner.may_write(**kind)) {
+            let message = format!("records of kind {kind} are no sidecar's; fix: run an unaltered gateway");
+            return Err(IngestRefusal::NotYours { message });
+        }
         let missing = match &taken.enrolled {
             Some(enrolled) => {
                 self.meta.admits(&enrolled.workload)?;

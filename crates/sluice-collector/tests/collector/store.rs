@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sluice_audit::{Durability, Kind, Record, Trail, TrailOptions};
 use sluice_collector::store::{Change, Store, StoreError, StoreOptions};
 use sluice_core::ManualClock;
 use sluice_wire::{BatchStart, Identity, IngestRefusal, TRUST_DOMAIN};
@@ -313,4 +314,24 @@ async fn a_pod_whose_name_is_none_has_no_trail() {
     let refused = store.accept(&identity("agents", "a1"), start, bytes);
     assert!(matches!(&refused, Err(IngestRefusal::NotYours { message }) if message.len() < 1_000), "{refused:?}");
     assert!(store.get("a1").is_none());
+}
+
+#[tokio::test]
+async fn a_sidecar_does_not_speak_for_the_control_plane() {
+    let (folder, spool) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = opened(options(folder.path())).await;
+    let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    let mut trail = TrailOptions::new(workload("agents", "a1"), "test", clock);
+    trail.heads_every = 1;
+    let (trail, _) = Trail::open(spool.path(), trail).unwrap();
+    let start = BatchStart { epoch: trail.epoch(), ordinal: 1, segment: 1, offset: 0, rest: false };
+    trail.append(Record::new(Kind::Policy).with("operation", "DELETE"), Durability::Process).await.unwrap();
+    trail.end().await.unwrap();
+    let bytes = std::fs::read(spool.path().join(sluice_audit::intake::segment_name(1, start.epoch, 1))).unwrap();
+    let refused = store.accept(&identity("agents", "a1"), &start, &bytes);
+    assert!(matches!(&refused, Err(IngestRefusal::NotYours { message }) if message.contains("policy")), "{refused:?}");
+    let control = Identity::Control { trust_domain: TRUST_DOMAIN.into() };
+    let other = tempfile::tempdir().unwrap();
+    let store = opened(options(other.path())).await;
+    assert!(store.accept(&control, &start, &bytes).unwrap().leaves > 1);
 }
