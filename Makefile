@@ -32,7 +32,7 @@ lint: ## formatting, clippy, generated files
 e2e-cluster: ## tests of Sluice as installed by its chart: ways around it, outages, rotation
 	tests/e2e/run cluster; status=$$?; tests/cluster/down; exit $$status
 
-fuzz: ## each fuzz target for SECONDS (default 60)
+fuzz: ## each fuzz target for SECONDS_EACH seconds (default 60)
 	fuzz/run $(or $(SECONDS_EACH),60)
 
 bench: ## ratios against Envoy and HAProxy on this machine
