@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::fmt;
 
 use crate::error::WireError;
 use crate::wire::Reader;
@@ -8,7 +9,6 @@ use crate::wire::Reader;
 ///
 /// Holds what was fed since the last unit began: at most `limit`, and the last
 /// piece fed.
-#[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     /// Where the next unit begins in `bytes`.
@@ -20,6 +20,13 @@ pub(crate) struct Buffer {
     need: Cell<usize>,
     ended: Cell<bool>,
     limit: usize,
+}
+
+/// Without the bytes: parameters and results are in them.
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("offset", &self.offset).field("waiting", &self.waiting().len()).finish()
+    }
 }
 
 impl Buffer {

@@ -64,7 +64,7 @@
 //! # What it promises
 //!
 //! - Bytes from the wire never make it panic. What is wrong is a [`WireError`]
-//!   that names field, value and offset.
+//!   that names field, value and offset; after one, the stream cannot be read on.
 //! - What has not arrived is no event: a short message is
 //!   [`WireError::Incomplete`], never half of something.
 //! - Memory is bounded by [`Limits`], whatever lengths the wire claims. Large

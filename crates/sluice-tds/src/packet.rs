@@ -1,5 +1,9 @@
 //! Packets (2.2.3): how messages are cut on the wire.
 
+use std::fmt;
+
+use zeroize::Zeroizing;
+
 use crate::error::WireError;
 
 /// What a packet's message is (2.2.3.1.1).
@@ -154,7 +158,7 @@ impl PacketSize {
 }
 
 /// What [`Deframer::read`] finds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A packet begins. The first one of a message carries the reset bits.
     Packet(Header),
@@ -162,6 +166,17 @@ pub enum Frame<'a> {
     Payload(&'a [u8]),
     /// The message is over. With [`Status::IGNORE`], it was never sent.
     End(Status),
+}
+
+/// Without the bytes: passwords and tokens are in them.
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packet(header) => f.debug_tuple("Packet").field(header).finish(),
+            Self::Payload(bytes) => f.debug_tuple("Payload").field(&bytes.len()).finish(),
+            Self::End(status) => f.debug_tuple("End").field(status).finish(),
+        }
+    }
 }
 
 /// Cuts a stream of bytes into packets. Holds at most a header.
@@ -240,11 +255,17 @@ impl Deframer {
 
 /// Cuts one message into packets. Holds at most a packet's payload: whether a
 /// packet is the last one is known when the next byte comes, or none does.
-#[derive(Debug)]
 pub struct Framer {
     header: Header,
     capacity: usize,
-    held: Vec<u8>,
+    /// Wiped at the end, and never outgrown: it may be a login's.
+    held: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Framer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Framer").field("header", &self.header).field("held", &self.held.len()).finish()
+    }
 }
 
 impl Framer {
@@ -253,7 +274,8 @@ impl Framer {
     pub fn new(kind: PacketKind, status: Status, size: PacketSize) -> Self {
         let status = status.without(Status::END).without(Status::IGNORE);
         let header = Header { kind, status, length: 0, spid: 0, packet_id: 1, window: 0 };
-        Self { header, capacity: usize::from(size.get()) - Header::BYTES, held: Vec::new() }
+        let capacity = usize::from(size.get()) - Header::BYTES;
+        Self { header, capacity, held: Zeroizing::new(Vec::with_capacity(capacity)) }
     }
 
     /// What the header says of the server's process; clients leave it zero.
@@ -292,7 +314,8 @@ impl Framer {
         let length = u16::try_from(self.held.len() + Header::BYTES).unwrap_or(u16::MAX);
         let header = Header { status: self.header.status.with(status), length, ..self.header };
         out.extend_from_slice(&header.to_bytes());
-        out.append(&mut self.held);
+        out.extend_from_slice(&self.held);
+        self.held.clear();
         self.header.status = self.header.status.without(Status::RESET).without(Status::RESET_KEEP_TRANSACTION);
         self.header.packet_id = self.header.packet_id.wrapping_add(1);
     }

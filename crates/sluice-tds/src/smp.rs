@@ -1,6 +1,8 @@
 //! Session multiplexing (MC-SMP): the frames under TDS when MARS is on. Each
 //! session's data is a stream of TDS packets of its own.
 
+use std::fmt;
+
 use crate::error::WireError;
 
 /// What a frame does (MC-SMP 2.2.1.1).
@@ -96,12 +98,22 @@ impl Header {
 }
 
 /// What [`Deframer::read`] finds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A frame begins.
     Header(Header),
     /// Data of the session; never empty.
     Data(u16, &'a [u8]),
+}
+
+/// Without the bytes, as [`crate::Frame`].
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(header) => f.debug_tuple("Header").field(header).finish(),
+            Self::Data(session, bytes) => f.debug_tuple("Data").field(session).field(&bytes.len()).finish(),
+        }
+    }
 }
 
 /// Cuts a stream of bytes into frames. Holds at most a header.

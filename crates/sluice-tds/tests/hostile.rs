@@ -330,6 +330,40 @@ fn redirects_are_judged() {
     assert!(error(&route(0, 0)).starts_with("ENVCHANGE.ProtocolProperty"));
 }
 
+/// Neither the events of a login nor what holds its bytes print a password.
+#[test]
+fn secrets_are_not_printed() {
+    let password = "Correct-Horse-7";
+    let login = Login7 {
+        password: Secret::from_text(password),
+        new_password: Secret::from_text(password),
+        sspi: Secret::from_text(password),
+        features: Some(vec![Feature::FedAuth(FedAuth::SecurityToken {
+            echo: true,
+            token: Secret::from_text(password),
+            nonce: None,
+        })]),
+        ..Login7::default()
+    };
+    let mut payload = Vec::new();
+    login.write(&mut payload).expect("fits");
+    let wire = packets(PacketKind::Login7, Status::default(), &payload);
+    let (mut deframer, mut requests) = (Deframer::default(), Requests::new(Limits::default()));
+    let mut printed = format!("{login:?}");
+    let mut input = wire.as_slice();
+    while let Some(frame) = deframer.read(&mut input).expect("sound") {
+        printed += &format!("{frame:?}");
+        requests.feed(&frame).expect("sound");
+        printed += &format!("{requests:?}");
+        while let Some(item) = requests.pull().expect("sound") {
+            printed += &format!("{item:?}");
+        }
+    }
+    let hidden = payload.windows(8).take(200).map(|bytes| format!("{bytes:?}").replace(['[', ']'], ""));
+    assert!(hidden.into_iter().all(|bytes| !printed.contains(&bytes)), "{printed}");
+    assert!(!printed.contains(password) && !printed.contains("67, 0, 111"), "{printed}");
+}
+
 #[test]
 fn variants_say_what_is_in_them() {
     let int = bytes("38 00 2A 00 00 00");

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::client::batch::SqlBatch;
 use crate::client::fed_auth::FedAuthMessage;
 use crate::client::headers::AllHeaders;
@@ -24,12 +26,19 @@ pub struct Requests {
 
 /// An event and the payload that it was read from. The `raw` of all events of a
 /// message are its payload, without a gap.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub struct RequestItem<'a> {
     /// What it is.
     pub event: Request<'a>,
     /// Its bytes; empty where an event is only the beginning or end of something.
     pub raw: &'a [u8],
+}
+
+/// Without the bytes: passwords and tokens are in them.
+impl fmt::Debug for RequestItem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestItem").field("event", &self.event).field("raw", &self.raw.len()).finish()
+    }
 }
 
 /// What comes next from a client. A message is `Begin`, what is in it, `End`.

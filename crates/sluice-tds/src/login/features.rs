@@ -129,7 +129,7 @@ pub enum FedAuth {
         /// The token.
         token: Secret,
         /// Nonce (32), channel binding (any), signature (32).
-        signed: Vec<u8>,
+        signed: Secret,
     },
     /// Library 1: a bearer token.
     SecurityToken {
@@ -288,14 +288,15 @@ impl SessionRecoveryState {
 }
 
 impl FedAuth {
-    /// Options: the library in the upper 7 bits, the echo in bit 0.
+    /// Options: the library in the upper 7 bits, the echo in bit 0, as drivers
+    /// write them; the specification names the library first.
     fn parse(data: &mut Reader<'_>) -> Result<Self, WireError> {
         let options = data.u8("FEDAUTH.Options")?;
         let (library, echo) = (options >> 1, options & 1 == 1);
         Ok(match library {
             0 => {
                 let token = Secret::new(data.l_varbyte("FEDAUTH.FedAuthToken")?.to_vec());
-                Self::LiveId { echo, token, signed: data.rest().to_vec() }
+                Self::LiveId { echo, token, signed: Secret::new(data.rest().to_vec()) }
             }
             1 => {
                 let token = Secret::new(data.l_varbyte("FEDAUTH.FedAuthToken")?.to_vec());
@@ -313,7 +314,7 @@ impl FedAuth {
             Self::LiveId { echo, token, signed } => {
                 out.u8(options(0, echo));
                 out.l_varbyte(token.expose(), "FEDAUTH.FedAuthToken")?;
-                out.bytes(signed);
+                out.bytes(signed.expose());
             }
             Self::SecurityToken { echo, token, nonce } => {
                 out.u8(options(1, echo));

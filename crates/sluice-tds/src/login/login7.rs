@@ -54,7 +54,7 @@ pub struct Login7 {
     /// Usually a MAC address.
     pub client_id: [u8; 6],
     /// First message of integrated authentication.
-    pub sspi: Vec<u8>,
+    pub sspi: Secret,
     /// Database file to attach.
     pub attach_file: Text,
     /// New password, in UTF-16.
@@ -141,7 +141,7 @@ impl Login7 {
         login.new_password = password(r, "LOGIN7.ChangePassword")?;
         let long_sspi = r.u32("LOGIN7.cbSSPILong")?;
         let sspi_length = if sspi.1 == u16::MAX && long_sspi > 0 { size(long_sspi) } else { sspi.1.into() };
-        login.sspi = at(r, sspi.0, sspi_length, "LOGIN7.SSPI")?.rest().to_vec();
+        login.sspi = Secret::new(at(r, sspi.0, sspi_length, "LOGIN7.SSPI")?.rest().to_vec());
         if login.option_flags3 & EXTENSION != 0 {
             let mut block = at(r, extension.0, extension.1.into(), "LOGIN7.Extension")?;
             let offset = block.u32("LOGIN7.Extension.FeatureExtOffset")?;
@@ -181,18 +181,19 @@ impl Login7 {
         write_name(&mut fixed, &mut data, &self.language, "LOGIN7.Language", NAME)?;
         write_name(&mut fixed, &mut data, &self.database, "LOGIN7.Database", NAME)?;
         fixed.bytes(&self.client_id);
-        let long_sspi = self.sspi.len() >= usize::from(u16::MAX);
-        let sspi_length = if long_sspi { usize::from(u16::MAX) } else { self.sspi.len() };
+        let sspi = self.sspi.expose();
+        let long_sspi = sspi.len() >= usize::from(u16::MAX);
+        let sspi_length = if long_sspi { usize::from(u16::MAX) } else { sspi.len() };
         // What is long comes last, so that offsets of 16 bits reach the rest.
         let sspi_place = fixed.len();
         fixed.u32(0);
         write_name(&mut fixed, &mut data, &self.attach_file, "LOGIN7.AtchDBFile", FILE_NAME)?;
         write_password(&mut fixed, &mut data, &self.new_password, "LOGIN7.ChangePassword")?;
-        fixed.u32(if long_sspi { fit(self.sspi.len(), "LOGIN7.cbSSPILong")? } else { 0 });
+        fixed.u32(if long_sspi { fit(sspi.len(), "LOGIN7.cbSSPILong")? } else { 0 });
         let mut place = Vec::new();
         write_place(&mut place, &data, sspi_length, "LOGIN7.SSPI")?;
         overwrite(&mut fixed, sspi_place, &place);
-        data.bytes(&self.sspi);
+        data.bytes(sspi);
         if let Some(features) = &self.features {
             let offset: u32 = fit(FIXED + data.len(), "LOGIN7.Extension.FeatureExtOffset")?;
             overwrite(&mut data, extension, &offset.to_le_bytes());

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use crate::error::{TooLong, WireError};
 use crate::limits::Negotiated;
+use crate::secret::Secret;
 use crate::server::classification::DataClassification;
 use crate::server::columns::{AltMetadata, ColMetadata};
 use crate::server::done::{Done, DoneKind};
@@ -44,7 +45,7 @@ pub enum Token {
     /// 2.2.7.21.
     SessionState(SessionState),
     /// 2.2.7.22: integrated authentication goes on.
-    Sspi(Vec<u8>),
+    Sspi(Secret),
     /// 2.2.7.23: tables by the parts of their names.
     TabName(Vec<Vec<Text>>),
     /// 2.2.7.3.
@@ -93,7 +94,7 @@ impl Token {
             id::FEATUREEXTACK => Self::FeatureExtAck(FeatureAck::parse_all(r)?),
             id::ENVCHANGE => Self::EnvChange(EnvChange::parse(r)?),
             id::SESSIONSTATE => Self::SessionState(SessionState::parse(r)?),
-            id::SSPI => Self::Sspi(r.us_varbyte("SSPI.SSPIBuffer")?.to_vec()),
+            id::SSPI => Self::Sspi(Secret::new(r.us_varbyte("SSPI.SSPIBuffer")?.to_vec())),
             id::FEDAUTHINFO => Self::FedAuthInfo(FedAuthInfo::parse(r)?),
             id::DONE => Self::Done(Done::parse(DoneKind::Done, r)?),
             id::DONEPROC => Self::Done(Done::parse(DoneKind::DoneProc, r)?),
@@ -168,7 +169,7 @@ impl Token {
             }
             Self::Sspi(data) => {
                 out.u8(id::SSPI);
-                out.us_varbyte(data, "SSPI.SSPIBuffer")
+                out.us_varbyte(data.expose(), "SSPI.SSPIBuffer")
             }
             Self::TabName(tables) => {
                 out.u8(id::TABNAME);

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use crate::buffer::Buffer;
@@ -32,12 +33,19 @@ pub struct Tokens {
 
 /// An event and the bytes that it was read from. The `raw` of all events of a
 /// message are its payload, without a gap.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub struct Item<'a> {
     /// What it is.
     pub event: Event<'a>,
     /// Its bytes; empty where an event is only the end of something.
     pub raw: &'a [u8],
+}
+
+/// Without the bytes, which say nothing that the event does not.
+impl fmt::Debug for Item<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item").field("event", &self.event).field("raw", &self.raw.len()).finish()
+    }
 }
 
 /// What comes next in an answer. Rows and return values are

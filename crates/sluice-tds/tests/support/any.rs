@@ -336,7 +336,7 @@ pub(crate) fn token(negotiated: Negotiated) -> BoxedStrategy<Token> {
         vec(any::<u16>(), 0..5).prop_map(Token::Order),
         any::<i32>().prop_map(Token::ReturnStatus),
         session_state.prop_map(Token::SessionState),
-        data().prop_map(Token::Sspi),
+        secret().prop_map(Token::Sspi),
         vec(vec(text(), 0..5), 0..3).prop_map(Token::TabName),
         vec(col_info, 0..4).prop_map(Token::ColInfo),
         classification(ranks).prop_map(Token::DataClassification),
@@ -412,7 +412,7 @@ fn recovery_state() -> impl Strategy<Value = sluice_tds::SessionRecoveryState> {
 
 fn fed_auth() -> impl Strategy<Value = FedAuth> {
     prop_oneof![
-        (any::<bool>(), secret(), data()).prop_map(|(echo, token, signed)| FedAuth::LiveId { echo, token, signed }),
+        (any::<bool>(), secret(), secret()).prop_map(|(echo, token, signed)| FedAuth::LiveId { echo, token, signed }),
         (any::<bool>(), secret(), option::of(any::<[u8; 32]>()))
             .prop_map(|(echo, token, nonce)| FedAuth::SecurityToken { echo, token, nonce }),
         any::<(bool, u8)>().prop_map(|(echo, workflow)| FedAuth::Workflow { echo, workflow }),
@@ -449,7 +449,7 @@ pub(crate) fn login() -> impl Strategy<Value = Login7> {
     let names = (text(), text(), text(), text(), text(), text(), text(), text());
     let numbers = any::<(u32, u32, u32, u32, u8, u8, u8, u8, i32, u32)>();
     let version = prop::sample::select(vec![TdsVersion::V7_2, TdsVersion::V7_4, TdsVersion::V8_0]);
-    (version, numbers, names, secret(), secret(), any::<[u8; 6]>(), data(), option::of(features())).prop_map(
+    (version, numbers, names, secret(), secret(), any::<[u8; 6]>(), secret(), option::of(features())).prop_map(
         |(tds_version, numbers, names, password, new_password, client_id, sspi, features)| {
             let flag = if features.is_some() { 0x10 } else { 0 };
             Login7 {
