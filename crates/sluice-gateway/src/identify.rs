@@ -6,6 +6,7 @@ use sluice_core::{Secret, Subject};
 use sluice_policy::Target;
 
 use crate::identity::Refusal;
+use crate::pod::NO_TOKEN;
 use crate::shared::{Policy, Shared};
 
 /// A token file is one token and perhaps a line end.
@@ -25,6 +26,7 @@ pub(crate) async fn identify(
     let workload = || policy.compiled.workload_allowed(&target.name);
     let mut own = false;
     let token = match presented(headers)? {
+        Some(token) if token.expose() == NO_TOKEN => return Err(placeholder(target)),
         Some(token) => {
             // A pod's own token at its own API server says no more than that
             // it is the pod.
@@ -109,12 +111,25 @@ fn anonymous(target: &Target) -> Refusal {
     Refusal {
         code: "TokenMissing",
         message: "the request carries no bearer token, and policy does not let the workload act as itself".into(),
-        fix: format!(
-            "Log in so that the client sends an OIDC token for {}, or set identity.workload: Allowed in the policy of target {}.",
-            target.audiences.first().map_or("the target", String::as_str),
-            target.name
-        ),
+        fix: format!("{}, or set identity.workload: Allowed in the policy of target {}.", log_in(target), target.name),
     }
+}
+
+/// Whatever policy says of the workload: who wrote the kubeconfig's word for no
+/// token into a request has forgotten theirs.
+fn placeholder(target: &Target) -> Refusal {
+    Refusal {
+        code: "TokenMissing",
+        message: format!("the kubeconfig that the gateway wrote holds no token for target {}", target.name),
+        fix: format!("{}.", log_in(target)),
+    }
+}
+
+fn log_in(target: &Target) -> String {
+    format!(
+        "Present an OIDC token for {} (kubectl: --token TOKEN, or a user with an exec plugin in a kubeconfig of your own)",
+        target.audiences.first().map_or("the target", String::as_str),
+    )
 }
 
 fn refusal(code: &'static str, message: &str, fix: &str) -> Refusal {

@@ -167,6 +167,11 @@ impl Status {
         if self.http == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sluice\""));
         }
+        if matches!(self.http, StatusCode::UNAUTHORIZED | StatusCode::SERVICE_UNAVAILABLE)
+            && let Ok(warning) = HeaderValue::try_from(warning(&self.message))
+        {
+            headers.insert(header::WARNING, warning);
+        }
         response
     }
 }
@@ -198,6 +203,18 @@ pub fn described(request: &Request) -> String {
         }
     }
 }
+
+/// What kubectl prints as `Warning: TEXT`, once. Its first question is what the
+/// server can do, and of these codes in the answer to that it has words of its
+/// own, which name no fix. RFC 7234 5.5; 299 is the one code that client-go reads.
+fn warning(message: &str) -> String {
+    let plain = |letter: char| if matches!(letter, ' '..='~') { letter } else { '?' };
+    let text: String = message.chars().map(plain).take(MAX_WARNING).collect();
+    format!("299 - \"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
+}
+
+/// Letters of a warning.
+const MAX_WARNING: usize = 1024;
 
 fn sentence(text: &str) -> String {
     let text = text.trim();

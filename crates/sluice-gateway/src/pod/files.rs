@@ -14,6 +14,9 @@ use crate::trust::{Authorities, TrustError, java_store, pem_of, write_whole};
 pub(super) const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// Where the agent finds the pod's CA.
 pub(super) const CA: &str = "/run/sluice/trust/ca.crt";
+/// Stands where the kubeconfig has no token. Without any word there kubectl asks
+/// for a user name and sends nothing, so that nobody could tell it what to do.
+pub(crate) const NO_TOKEN: &str = "this-is-no-token-present-one-with--token";
 const READABLE: u32 = 0o644;
 
 /// Folders that the agent reads.
@@ -54,12 +57,14 @@ impl AgentFiles {
     }
 }
 
-/// A context for each API server. Users have no credentials here: agents bring
-/// theirs, but for the pod's own cluster, where the service account's token is,
+/// A context for each API server. Users have no credentials here (a word says
+/// so, [`NO_TOKEN`]): agents bring theirs, but for the pod's own cluster, where the service account's token is,
 /// and where clients start in the pod's namespace, as without a kubeconfig.
 fn kubeconfig(targets: &[Target], namespace: &str) -> String {
     let servers: Vec<&Target> = targets.iter().filter(|target| target.kind == TargetKind::Kubernetes).collect();
-    let user = |target: &Target| if is_in_cluster(&target.host) { json!({"tokenFile": TOKEN}) } else { json!({}) };
+    let user = |target: &Target| {
+        if is_in_cluster(&target.host) { json!({"tokenFile": TOKEN}) } else { json!({"token": NO_TOKEN}) }
+    };
     let clusters = servers.iter().map(|target| {
         let port = target.ports.first().filter(|port| **port != 443).map(|port| format!(":{port}"));
         let server = format!("https://{}{}", target.host, port.unwrap_or_default());
@@ -110,7 +115,7 @@ mod tests {
         assert_eq!(config["current-context"], "here");
         assert_eq!(config["clusters"][0]["cluster"]["server"], "https://prod.hcp.azmk8s.io:6443");
         assert_eq!(config["clusters"][1]["cluster"]["server"], "https://kubernetes.default.svc");
-        assert_eq!(config["users"][0]["user"], json!({}));
+        assert_eq!(config["users"][0]["user"], json!({"token": NO_TOKEN}));
         assert_eq!(config["users"][1]["user"]["tokenFile"], TOKEN);
         assert_eq!(config["contexts"][0]["context"], json!({"cluster": "aks", "user": "aks"}));
         assert_eq!(config["contexts"][1]["context"], json!({"cluster": "here", "user": "here", "namespace": "agents"}));

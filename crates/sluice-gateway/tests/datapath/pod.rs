@@ -382,6 +382,15 @@ async fn a_pod_speaks_to_its_own_cluster_as_itself() {
     assert_eq!(status(&world.ask(&running, HOST, GET, None).await), "200");
     assert_eq!(upstream(&world), None, "elsewhere it is not sent");
 
+    // What stock clients send by the kubeconfig that the gateway wrote.
+    let kubeconfig = std::fs::read_to_string(world.folder.path().join("trust/kubeconfig")).expect("kubeconfig");
+    let word = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("token: ")).expect("a word for no token");
+    let answer = world.ask(&running, HOST, GET, Some(word)).await;
+    assert_eq!(status(&answer), "401", "{answer}");
+    for words in ["warning: 299 - \"sluice: ", "holds no token for target", "OIDC token for ", "--token TOKEN"] {
+        assert!(answer.to_lowercase().contains(&words.to_lowercase()), "no `{words}` in {answer}");
+    }
+
     world.send("r2", |policy| policy.replace("workload: Allowed", "workload: Denied"));
     world.control().report("r2").await;
     for token in [Some("the-pods-own-token"), None] {

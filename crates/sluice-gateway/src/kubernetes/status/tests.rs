@@ -125,3 +125,17 @@ fn headers_that_go_with_a_code() {
     );
     assert!(body(&Status::new(StatusCode::SERVICE_UNAVAILABLE, "x")).get("details").is_none());
 }
+
+#[test]
+fn what_kubectl_would_swallow_is_a_warning_too() {
+    let warning = |code, message: &str| {
+        let response = Status::new(code, message).response();
+        response.headers().get("warning").map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(
+        warning(StatusCode::UNAUTHORIZED, r#"sluice: iss is "a\n"…"#).as_deref(),
+        Some(r#"299 - "sluice: iss is \"a\\n\"?""#)
+    );
+    assert!(warning(StatusCode::SERVICE_UNAVAILABLE, &"x\n".repeat(10_000)).unwrap().len() < 1100);
+    assert_eq!(warning(StatusCode::FORBIDDEN, "sluice denies get /version"), None);
+}
