@@ -13,7 +13,7 @@ use tracing::warn;
 use super::World;
 use crate::shutdown::Shutdown;
 
-/// ConfigMaps that are watched at a time; of more, the last by name are missing.
+/// ConfigMaps that are watched at a time.
 const MAX_WATCHED: usize = 256;
 /// In place of the namespace: that of the control plane.
 const CONTROL: &str = "_control";
@@ -50,7 +50,7 @@ pub async fn follow_bundles(
                 }
             }
         }
-        let wanted: BTreeSet<Name> = keys.iter().filter_map(|key| name_of(key)).take(MAX_WATCHED).collect();
+        let wanted = wanted(&keys);
         watched.retain(|name, task| {
             let keep = wanted.contains(name);
             if !keep {
@@ -91,6 +91,24 @@ async fn follow(api: Api<ConfigMap>, name: Name, sender: mpsc::Sender<(Name, Opt
     }
 }
 
+/// Which are watched. Where there are too many, each namespace has its first
+/// ones: those who write policy in one take nothing from another.
+fn wanted(keys: &BTreeSet<String>) -> BTreeSet<Name> {
+    let names: BTreeSet<Name> = keys.iter().filter_map(|key| name_of(key)).collect();
+    let mut of_namespace: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut ranked: Vec<(usize, &Name)> = names
+        .iter()
+        .map(|name| {
+            let rank = of_namespace.entry(&name.0).or_default();
+            *rank += 1;
+            // Providers are everybody's.
+            (if name.0 == CONTROL { 0 } else { *rank }, name)
+        })
+        .collect();
+    ranked.sort();
+    ranked.into_iter().take(MAX_WATCHED).map(|(_, name)| name.clone()).collect()
+}
+
 fn keys_of(world: &World) -> BTreeSet<String> {
     world.documents.values().flat_map(|document| document.bundles.iter().cloned()).collect()
 }
@@ -112,6 +130,18 @@ fn contents_of(keys: &BTreeSet<String>, maps: &BTreeMap<Name, ConfigMap>) -> BTr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_that_names_many_takes_nothing_from_others() {
+        let mut keys: BTreeSet<String> =
+            (0..2 * MAX_WATCHED).map(|index| format!("greedy/map-{index:04}/ca.crt")).collect();
+        keys.extend(["other/one/ca.crt", "other/two/ca.crt", "_control/idp/ca.crt"].map(str::to_owned));
+        let wanted = wanted(&keys);
+        assert_eq!(wanted.len(), MAX_WATCHED);
+        for (namespace, name) in [("other", "one"), ("other", "two"), ("_control", "idp"), ("greedy", "map-0000")] {
+            assert!(wanted.contains(&(namespace.to_owned(), name.to_owned())), "{namespace}/{name}");
+        }
+    }
 
     #[test]
     fn only_what_is_named_is_taken() {
