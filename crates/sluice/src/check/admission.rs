@@ -48,7 +48,11 @@ impl Installed<'_> {
         let mut bundles = Vec::new();
         let mut found = found.webhooks.clone().unwrap_or_default();
         let mut wanted = webhooks::validating().webhooks.unwrap_or_default();
-        found.iter_mut().for_each(|one| bundles.push((one.name.clone(), one.client_config.ca_bundle.take())));
+        for one in &mut found {
+            bundles.push((one.name.clone(), one.client_config.ca_bundle.take()));
+            // A secret, which the control plane writes with it.
+            one.client_config.service.iter_mut().for_each(|service| service.path = None);
+        }
         wanted.iter_mut().for_each(|one| self.place(&mut one.client_config));
         self.judge(&object, &wanted, &found, &bundles)
     }
@@ -298,5 +302,17 @@ mod tests {
         }
         assert_eq!(levels(found), [Level::Problem, Level::Problem]);
         assert_eq!(judge.mutating(&[]).len(), 1);
+    }
+
+    #[test]
+    fn the_path_for_policies_is_the_control_planes() {
+        let judge = Installed { namespace: names::SYSTEM_NAMESPACE, same: true };
+        let mut found = webhooks::validating();
+        for webhook in found.webhooks.iter_mut().flatten() {
+            webhook.client_config.ca_bundle = Some(ByteString(b"pem".to_vec()));
+            webhook.client_config.service.iter_mut().for_each(|service| service.path = Some("/validate/x".to_owned()));
+        }
+        let findings = judge.validating(&[found]);
+        assert!(matches!(findings.as_slice(), [one] if one.level == Level::Ok), "{findings:#?}");
     }
 }

@@ -101,7 +101,8 @@ impl Expected<'_> {
             return vec![Finding::problem(object(pod), what, restart)];
         }
         let mut findings: Vec<Finding> = Vec::new();
-        if let Some(why) = altered(first, "init").or_else(|| altered(second, "pod")) {
+        let why = altered(first, "init").or_else(|| altered(second, "pod")).or_else(|| exempt(first, second));
+        if let Some(why) = why {
             findings.push(Finding::problem(object(pod), format!("its gateway was altered: {why}"), restart.as_str()));
         }
         findings.extend(self.image(pod, first, second, &restart));
@@ -176,6 +177,14 @@ fn altered(container: &Container, argument: &str) -> Option<String> {
     let known = |name: &str| name.starts_with("SLUICE_") || name.starts_with("AZURE_") || name == "RUST_LOG";
     let foreign = container.env.iter().flatten().find(|variable| !known(&variable.name));
     foreign.map(|variable| format!("{name} has the variable {}", variable.name))
+}
+
+/// The rules let out who has the user that the init step names.
+fn exempt(init: &Container, gateway: &Container) -> Option<String> {
+    let user = gateway.security_context.as_ref().and_then(|context| context.run_as_user)?.to_string();
+    let named = init.env.iter().flatten().filter(|variable| variable.name == "SLUICE_GATEWAY_USER");
+    let named: Vec<&str> = named.map(|variable| variable.value.as_deref().unwrap_or_default()).collect();
+    (named != [user.as_str()]).then(|| format!("{} exempts another user than the gateway's, {user}", names::INIT))
 }
 
 fn readiness(pod: &Pod) -> Option<Finding> {
@@ -311,6 +320,9 @@ mod tests {
         let mut changed = injected();
         changed["spec"]["initContainers"][1]["env"][0]["name"] = json!("LD_PRELOAD");
         one(&judged(changed, None), Level::Problem, "LD_PRELOAD");
+        let mut exempting = injected();
+        exempting["spec"]["initContainers"][0]["env"][0]["value"] = json!("1000");
+        one(&judged(exempting, None), Level::Problem, "exempts another user");
         let mut moved = injected();
         let first = moved["spec"]["initContainers"][0].clone();
         moved["spec"]["initContainers"].as_array_mut().expect("a list").push(first);

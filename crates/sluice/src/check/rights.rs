@@ -29,7 +29,9 @@ pub(super) fn rights(grants: &Grants, around: &Around<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut collapsed: BTreeMap<Known, usize> = BTreeMap::new();
     for (holder, held) in holders(grants, around) {
-        match known::of(&holder, around.namespace) {
+        // An agent that runs as a component is no component.
+        let known = known::of(&holder, around.namespace).filter(|_| around.agent(&holder).is_none());
+        match known {
             Some(known) => *collapsed.entry(known).or_default() += 1,
             None => findings.push(finding(&holder, &held, around)),
         }
@@ -65,6 +67,10 @@ fn finding(holder: &Holder, held: &[Held], around: &Around<'_>) -> Finding {
             Some(pod) => (
                 Level::Problem,
                 format!("agents run as that (pod {pod}): give them another account, or remove {bindings}"),
+            ),
+            None if holder.is_aks_local_account() => (
+                Level::Warning,
+                "people share its certificate, so nobody is named: az aks update --disable-local-accounts".to_owned(),
             ),
             None => (Level::Warning, format!("if that is not meant, remove {bindings}")),
         },

@@ -41,6 +41,15 @@ pub(super) fn of(holder: &Holder, ours: &str) -> Option<Known> {
 }
 
 const OURS: [&str; 3] = ["sluice-control", "sluice-collector", "sluice-audit-reader"];
-const AKS_USERS: [&str; 4] = ["clusterAdmin", "aks-support", "aksService", "hcp-lifecycle-operator"];
+/// Whom AKS binds for itself: the subject of `aks-service-rolebinding`, used
+/// while a support case is open (learn.microsoft.com/azure/aks/support-policies).
+/// What it runs as else, `aksService`, is of `system:masters` by its
+/// certificate, and no binding names it.
+const AKS_USERS: [&str; 1] = ["aks-support"];
+/// Subjects of `aks-cluster-admin-binding`: no components, but what
+/// `az aks get-credentials` hands out to people, one certificate for all
+/// (PSRule for Azure, `Azure.AKS.LocalAccounts`).
+pub(super) const AKS_LOCAL_ACCOUNTS: [&str; 2] = ["clusterAdmin", "clusterUser"];
+/// Of the run command (`az aks command invoke`) and of add-ons.
 const AKS_NAMESPACES: [&str; 5] =
     ["aks-command", "aks-istio-system", "calico-system", "gatekeeper-system", "tigera-operator"];

@@ -92,7 +92,7 @@ fn components_are_counted_not_listed() {
     let bindings = vec![
         everywhere("patcher", account("kube-system", "deployment-controller")),
         everywhere("patcher", user("system:kube-scheduler")),
-        everywhere("patcher", user("clusterAdmin")),
+        everywhere("patcher", user("aks-support")),
         everywhere("patcher", account("sluice-system", "sluice-control")),
     ];
     let findings = judged(vec![patcher()], bindings, vec![]);
@@ -114,4 +114,56 @@ fn names_and_wildcards_are_read_as_the_api_server_does() {
     assert!(!held(json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]})));
     assert!(!held(json!({"apiGroups": ["sluice.dev"], "resources": ["trails"], "verbs": ["get"]})));
     assert!(held(json!({"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]})));
+    assert!(held(json!({"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]})));
+    assert!(held(json!({"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["create"]})));
+    assert!(!held(json!({"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["create"]})));
+    let approval = json!(["certificatesigningrequests/approval"]);
+    assert!(held(json!({"apiGroups": ["certificates.k8s.io"], "resources": approval, "verbs": ["update"]})));
+}
+
+#[test]
+fn accounts_that_people_share_are_no_components() {
+    let admin = role("cluster-admin", json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]));
+    for name in ["clusterAdmin", "clusterUser"] {
+        let findings = judged(vec![admin.clone()], vec![everywhere("cluster-admin", user(name))], vec![]);
+        let [one] = findings.as_slice() else { panic!("{findings:#?}") };
+        assert_eq!((one.level, one.object.clone()), (Level::Warning, format!("User {name}")));
+        assert!(one.fix.contains("az aks update --disable-local-accounts"), "{}", one.fix);
+    }
+}
+
+#[test]
+fn an_agent_that_runs_as_a_component_is_a_problem() {
+    let grants = Grants {
+        cluster_roles: vec![patcher()],
+        cluster_bindings: vec![everywhere("patcher", account("kube-system", "default"))],
+        ..Grants::default()
+    };
+    let agents = BTreeSet::from(["kube-system".to_owned()]);
+    let accounts = BTreeMap::from([(("kube-system".to_owned(), "default".to_owned()), "coder-1".to_owned())]);
+    let findings = rights(&grants, &Around { namespace: "sluice-system", agents: &agents, accounts: &accounts });
+    assert!(matches!(findings.as_slice(), [one] if one.level == Level::Problem), "{findings:#?}");
+}
+
+#[test]
+fn to_give_oneself_rights_in_a_namespace_counts_there() {
+    let rule = json!({"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"], "verbs": ["bind"]});
+    let binder = role("binder", json!([rule]));
+    for (namespace, count) in [("agents", 1), ("sluice-system", 1), ("elsewhere", 0)] {
+        let findings = judged(vec![binder.clone()], vec![], vec![within(namespace, "binder", user("ada"))]);
+        assert_eq!(findings.len(), count, "{namespace}: {findings:#?}");
+    }
+}
+
+#[test]
+fn who_may_change_any_of_our_admission_policies_is_named() {
+    for asserted in sluice_k8s::policies::all() {
+        let name = asserted.policy.metadata.name.expect("a name");
+        let rule = json!({
+            "apiGroups": ["admissionregistration.k8s.io"], "resources": ["validatingadmissionpolicies"],
+            "verbs": ["patch"], "resourceNames": [name],
+        });
+        let findings = judged(vec![role("r", json!([rule]))], vec![everywhere("r", user("ada"))], vec![]);
+        assert_eq!(findings.len(), 1, "{name}");
+    }
 }

@@ -5,6 +5,7 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 
 use super::super::facts::Grants;
 use super::Around;
+use super::known::AKS_LOCAL_ACCOUNTS;
 use super::list::{Place, RIGHTS, Right};
 
 /// Somebody who may hold rights.
@@ -140,6 +141,11 @@ impl Holder {
             }
             _ => None,
         }
+    }
+
+    /// What `az aks get-credentials` gives, where it is not switched off.
+    pub(super) fn is_aks_local_account(&self) -> bool {
+        matches!(self, Self::User(name) if AKS_LOCAL_ACCOUNTS.contains(&name.as_str()))
     }
 
     /// Groups that everybody, or every pod, is in; and nobody's user.
