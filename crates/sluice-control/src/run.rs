@@ -111,7 +111,8 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
         webhooks: options.webhooks.clone(),
         caches: caches.clone(),
         world: world.clone(),
-        authorities: webhooks,
+        authorities: webhooks.clone(),
+        lifetimes,
         workloads: workloads.clone(),
         leader: leader.clone(),
         clock: clock.clone(),
@@ -125,6 +126,7 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
     let webhook = Webhook {
         settings: settings_out,
         authorities: workloads.clone(),
+        callers: webhooks,
         trail: trail.clone(),
         metrics: metrics.clone(),
     };

@@ -1,5 +1,5 @@
-//! What the leader keeps right in the cluster: the webhooks' `caBundle`, the
-//! roots for everybody, and no enrolment of a pod that is gone.
+//! What the leader keeps right in the cluster: the webhooks' `caBundle` and the
+//! path of the one for policies, the roots for everybody, and no enrolment of a pod that is gone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -18,10 +20,11 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::FIELD_MANAGER;
-use crate::certificates::Authorities;
+use crate::certificates::{Authorities, Lifetimes};
 use crate::enrol::is_orphaned;
 use crate::owner::Owner;
 use crate::shutdown::Shutdown;
+use crate::webhook::caller;
 use crate::world::{Caches, World};
 
 const PACE: Duration = Duration::from_secs(10);
@@ -44,6 +47,8 @@ pub(crate) struct Tidy {
     pub(crate) world: watch::Receiver<Arc<World>>,
     /// Those whom the API server must believe.
     pub(crate) authorities: watch::Receiver<Arc<Authorities>>,
+    /// When each of them is in use.
+    pub(crate) lifetimes: Lifetimes,
     /// Those of the workloads.
     pub(crate) workloads: watch::Receiver<Arc<Authorities>>,
     pub(crate) leader: watch::Receiver<bool>,
@@ -61,14 +66,17 @@ impl Tidy {
         }
         loop {
             let leads = *self.leader.borrow_and_update();
-            let roots = self.authorities.borrow_and_update().roots_pem();
+            let authorities = self.authorities.borrow_and_update().clone();
             let workloads = self.workloads.borrow_and_update().roots_pem();
             let announced = self.announced.load(Ordering::Acquire);
-            if !roots.is_empty() && (leads || !announced) {
-                match self.ca_bundles(&roots, leads).await {
+            let signer = authorities.signer(self.clock.now(), &self.lifetimes);
+            if let Some(path) = signer.map(caller::path)
+                && (leads || !announced)
+            {
+                match self.announce(&authorities.roots_pem(), &path, leads).await {
                     Ok(true) => self.announced.store(true, Ordering::Release),
                     Ok(false) => {}
-                    Err(cause) => warn!(%cause, "the webhooks' caBundle cannot be read or written; trying again"),
+                    Err(cause) => warn!(%cause, "the webhooks' configuration cannot be read or written; trying again"),
                 }
             }
             if leads {
@@ -90,16 +98,16 @@ impl Tidy {
         }
     }
 
-    /// Whether every `caBundle` is right; as the leader, makes it so. A
-    /// configuration that is not there needs none.
-    async fn ca_bundles(&self, roots: &str, write: bool) -> kube::Result<bool> {
+    /// Whether every `caBundle` is right, and the path for policies; as the
+    /// leader, makes it so. A configuration that is not there needs none.
+    async fn announce(&self, roots: &str, path: &str, write: bool) -> kube::Result<bool> {
         let mutating: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let validating: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
         let mut right = true;
         if let Some(present) = mutating.get_opt(&self.webhooks).await? {
             let hooks = present.webhooks.unwrap_or_default();
-            let present = hooks.iter().map(|one| (one.name.as_str(), one.client_config.ca_bundle.as_ref()));
-            if let Some(patch) = ca_patch(present, roots) {
+            let present = hooks.iter().map(|one| (one.name.as_str(), &one.client_config));
+            if let Some(patch) = client_patch(present, roots, None) {
                 right &= write;
                 if write {
                     mutating.patch(&self.webhooks, &written(), &Patch::Strategic(patch)).await?;
@@ -109,12 +117,12 @@ impl Tidy {
         }
         if let Some(present) = validating.get_opt(&self.webhooks).await? {
             let hooks = present.webhooks.unwrap_or_default();
-            let present = hooks.iter().map(|one| (one.name.as_str(), one.client_config.ca_bundle.as_ref()));
-            if let Some(patch) = ca_patch(present, roots) {
+            let present = hooks.iter().map(|one| (one.name.as_str(), &one.client_config));
+            if let Some(patch) = client_patch(present, roots, Some(path)) {
                 right &= write;
                 if write {
                     validating.patch(&self.webhooks, &written(), &Patch::Strategic(patch)).await?;
-                    info!("caBundle of the validation webhook written");
+                    info!("caBundle and path of the validation webhook written");
                 }
             }
         }
@@ -177,38 +185,68 @@ fn roots_patch(present: Option<&ConfigMap>, roots: &str, owner: &Owner) -> Optio
     }))
 }
 
-/// What to write, if anything: `caBundle` of each webhook, merged by its name,
-/// so that all else stays as the chart wrote it.
-fn ca_patch<'a>(
-    present: impl Iterator<Item = (&'a str, Option<&'a ByteString>)> + Clone,
+/// What to write, if anything: `caBundle` of each webhook, and `path` where it
+/// is given; merged by the webhook's name, so that all else stays as the chart
+/// wrote it.
+fn client_patch<'a>(
+    present: impl Iterator<Item = (&'a str, &'a WebhookClientConfig)> + Clone,
     roots: &str,
+    path: Option<&str>,
 ) -> Option<Value> {
-    let right = |bundle: Option<&ByteString>| bundle.is_some_and(|bundle| bundle.0 == roots.as_bytes());
-    if present.clone().all(|(_, bundle)| right(bundle)) {
+    let right = |config: &WebhookClientConfig| {
+        let asks_there =
+            config.service.as_ref().is_none_or(|service| path.is_none() || service.path.as_deref() == path);
+        config.ca_bundle.as_ref().is_some_and(|bundle| bundle.0 == roots.as_bytes()) && asks_there
+    };
+    if present.clone().all(|(_, config)| right(config)) {
         return None;
     }
     let bundle = ByteString(roots.as_bytes().to_vec());
-    let hooks: Vec<Value> =
-        present.map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": &bundle}})).collect();
-    Some(json!({"webhooks": hooks}))
+    let hooks = present.map(|(name, config)| {
+        let mut client = json!({"caBundle": &bundle});
+        if let (Some(path), Some(_)) = (path, &config.service) {
+            client["service"] = json!({"path": path});
+        }
+        json!({"name": name, "clientConfig": client})
+    });
+    Some(json!({"webhooks": hooks.collect::<Vec<Value>>()}))
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::admissionregistration::v1::ServiceReference;
+
     use super::*;
+
+    fn config(bundle: Option<&str>, path: Option<&str>) -> WebhookClientConfig {
+        let service =
+            ServiceReference { name: "s".into(), namespace: "n".into(), path: path.map(str::to_owned), port: None };
+        let ca_bundle = bundle.map(|bundle| ByteString(bundle.as_bytes().to_vec()));
+        WebhookClientConfig { ca_bundle, service: Some(service), url: None }
+    }
 
     #[test]
     fn a_ca_bundle_is_written_once() {
-        let right = ByteString(b"PEM".to_vec());
-        assert_eq!(ca_patch([("a", Some(&right))].into_iter(), "PEM"), None);
-        let patch = ca_patch([("a", Some(&right)), ("b", None)].into_iter(), "PEM").unwrap();
+        let (right, none) = (config(Some("PEM"), Some("/inject")), config(None, Some("/inject")));
+        assert_eq!(client_patch([("a", &right)].into_iter(), "PEM", None), None);
         assert_eq!(
-            patch,
-            json!({"webhooks": [
+            client_patch([("a", &right), ("b", &none)].into_iter(), "PEM", None),
+            Some(json!({"webhooks": [
                 {"name": "a", "clientConfig": {"caBundle": "UEVN"}},
                 {"name": "b", "clientConfig": {"caBundle": "UEVN"}},
-            ]})
+            ]}))
         );
+    }
+
+    #[test]
+    fn the_path_for_policies_is_written_with_it() {
+        let right = config(Some("PEM"), Some("/validate/s"));
+        assert_eq!(client_patch([("a", &right)].into_iter(), "PEM", Some("/validate/s")), None);
+        for wrong in [config(Some("PEM"), None), config(Some("PEM"), Some("/validate")), config(None, None)] {
+            let patch = client_patch([("a", &wrong)].into_iter(), "PEM", Some("/validate/s"));
+            let written = json!({"caBundle": "UEVN", "service": {"path": "/validate/s"}});
+            assert_eq!(patch, Some(json!({"webhooks": [{"name": "a", "clientConfig": written}]})));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the API server asks: injection, and whether a policy may be stored.
 
+pub(crate) mod caller;
 mod leaf;
 mod settings;
 
@@ -32,6 +33,8 @@ pub struct Webhook {
     pub settings: watch::Receiver<Arc<InjectionSettings>>,
     /// The roots that pods get.
     pub authorities: watch::Receiver<Arc<Authorities>>,
+    /// Those whose keys say where the API server asks about policies.
+    pub callers: watch::Receiver<Arc<Authorities>>,
     /// Where it is recorded who changed which policy.
     pub trail: Trail,
     /// Counters.
@@ -41,8 +44,10 @@ pub struct Webhook {
 impl Webhook {
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        if method != Method::POST {
+        let Some(path) = self.asked(request.uri().path()) else {
+            return text(StatusCode::NOT_FOUND, "text/plain", "no webhook is here\n");
+        };
+        if request.method() != Method::POST {
             return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "POST an AdmissionReview\n");
         }
         let body = match read_body(request.into_body(), MAX_REVIEW).await {
@@ -53,14 +58,13 @@ impl Webhook {
             Ok(review) => review,
             Err(cause) => return text(StatusCode::BAD_REQUEST, "text/plain", format!("{cause}\n")),
         };
-        let answer = match path.as_str() {
+        let answer = match path {
             INJECT_PATH => self.inject(&review, false),
             INJECT_REQUIRED_PATH => self.inject(&review, true),
-            VALIDATE_PATH => self.validate(&review).await,
-            _ => return text(StatusCode::NOT_FOUND, "text/plain", "no webhook is here\n"),
+            _ => self.validate(&review).await,
         };
         let allowed = matches!(answer, admission::Answer::Allowed { .. });
-        self.metrics.admitted(&path, allowed);
+        self.metrics.admitted(path, allowed);
         if let admission::Answer::Refused(reasons) = &answer {
             info!(
                 path,
@@ -74,6 +78,16 @@ impl Webhook {
         }
         let reply = serde_json::to_vec(&answer.review(&review)).unwrap_or_default();
         text(StatusCode::OK, "application/json", reply)
+    }
+
+    /// Which webhook is asked, without what is secret; `None`: none is there.
+    /// Injection answers everybody: it tells nothing and changes nothing.
+    fn asked(&self, path: &str) -> Option<&'static str> {
+        match path {
+            INJECT_PATH => Some(INJECT_PATH),
+            INJECT_REQUIRED_PATH => Some(INJECT_REQUIRED_PATH),
+            path => caller::is_known(path, &self.callers.borrow()).then_some(VALIDATE_PATH),
+        }
     }
 
     fn inject(&self, review: &AdmissionRequest, required: bool) -> admission::Answer {

@@ -22,6 +22,7 @@ fn webhook(folder: &std::path::Path) -> Webhook {
     Webhook {
         settings: watch::channel(Arc::default()).1,
         authorities: watch::channel(Arc::default()).1,
+        callers: watch::channel(Arc::default()).1,
         trail: Trail::open(folder, options).unwrap().0,
         metrics: Arc::default(),
     }
@@ -69,6 +70,27 @@ async fn who_changed_which_policy_is_in_the_trail() {
     assert_eq!(leaves[0]["changed"], true);
     assert_eq!(leaves[1]["before"], leaves[0]["spec"]);
     assert_eq!(leaves[1]["admitted"], true);
+}
+
+#[tokio::test]
+async fn nobody_but_the_api_server_says_that_a_policy_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = webhook(folder.path());
+    assert_eq!(none.asked("/validate/"), None, "there is no key yet");
+    let hour = std::time::Duration::from_secs(3600);
+    let authority = || crate::certificates::Authority::create("CA", jiff::Timestamp::now(), hour).unwrap();
+    let (before, present) = (authority(), authority());
+    let paths = [&before, &present].map(caller::path);
+    let webhook = Webhook { callers: watch::channel(Arc::new(Authorities::new(vec![before, present]))).1, ..none };
+    for path in &paths {
+        assert_eq!(webhook.asked(path), Some(VALIDATE_PATH));
+        assert_eq!(webhook.asked(&format!("{path}0")), None);
+    }
+    let another = caller::path(&authority());
+    for path in ["/validate", "/validate/", "/", "", another.as_str()] {
+        assert_eq!(webhook.asked(path), None, "{path}");
+    }
+    assert_eq!(webhook.asked("/inject"), Some(INJECT_PATH));
 }
 
 #[tokio::test]
