@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use sluice_k8s::inject::{InjectedFile, InjectionSettings, inject_file};
+use sluice_k8s::inject::{InjectedFile, InjectionSettings, NotInjected, inject_file};
 
 use crate::audit::Output;
 
@@ -44,7 +44,11 @@ pub(crate) struct InjectArgs {
 pub(crate) fn run(args: &InjectArgs) -> ExitCode {
     match injected(args) {
         Ok(Ok(file)) => print(&file, args.output),
-        Ok(Err(refusals)) => {
+        Ok(Err(NotInjected::Unreadable(why))) => {
+            eprintln!("sluice inject: --file {}: {why}", args.file.display());
+            ExitCode::from(2)
+        }
+        Ok(Err(NotInjected::Refused(refusals))) => {
             for refusal in refusals {
                 eprintln!("sluice inject: {refusal}");
             }
@@ -57,7 +61,7 @@ pub(crate) fn run(args: &InjectArgs) -> ExitCode {
     }
 }
 
-type Outcome = Result<InjectedFile, Vec<sluice_k8s::inject::Refusal>>;
+type Outcome = Result<InjectedFile, NotInjected>;
 
 fn injected(args: &InjectArgs) -> anyhow::Result<Outcome> {
     let text = read(&args.file).with_context(|| format!("--file {}", args.file.display()))?;

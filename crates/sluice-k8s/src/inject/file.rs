@@ -19,21 +19,28 @@ pub struct InjectedFile {
     pub left: Vec<String>,
 }
 
+/// Why a file has no injected form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotInjected {
+    /// It is no YAML: which document, and where.
+    Unreadable(String),
+    /// All that is refused, each path behind the object that it is in.
+    Refused(Vec<Refusal>),
+}
+
 /// Injects the pods of a file: of `Pod`, of everything that has a template of
 /// one, and of `List`s of these. Pods that do not ask are left alone, unless
 /// `required`. Other objects stay as they are.
 ///
 /// # Errors
-/// Everything that is refused, each path behind the object that it is in; a
-/// text that is no YAML.
-pub fn inject_file(text: &str, required: bool, settings: &InjectionSettings) -> Result<InjectedFile, Vec<Refusal>> {
+/// Everything that is refused; or a text that is no YAML.
+pub fn inject_file(text: &str, required: bool, settings: &InjectionSettings) -> Result<InjectedFile, NotInjected> {
     let placement = Placement { required, folders: Folders::AsWritten, kubernetes_minor: None };
     let mut work = Work { placement, settings, injected: Vec::new(), left: Vec::new(), refusals: Vec::new() };
     let (mut objects, mut yaml) = (Vec::new(), String::new());
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
-        let mut object = Value::deserialize(document).map_err(|error| {
-            vec![Refusal { path: format!("document {}", index + 1), message: format!("is not YAML: {error}") }]
-        })?;
+        let mut object = Value::deserialize(document)
+            .map_err(|error| NotInjected::Unreadable(format!("document {} is not YAML: {error}", index + 1)))?;
         if object.is_null() {
             continue;
         }
@@ -47,7 +54,7 @@ pub fn inject_file(text: &str, required: bool, settings: &InjectionSettings) -> 
     if work.refusals.is_empty() {
         Ok(InjectedFile { objects, yaml, injected: work.injected, left: work.left })
     } else {
-        Err(work.refusals)
+        Err(NotInjected::Refused(work.refusals))
     }
 }
 
@@ -152,7 +159,9 @@ items:
     #[test]
     fn refusals_say_where() {
         let text = FILE.replace("spec: {containers", "spec: {hostNetwork: true, containers");
-        let refusals = inject_file(&text, true, &InjectionSettings::default()).expect_err("refused");
+        let Err(NotInjected::Refused(refusals)) = inject_file(&text, true, &InjectionSettings::default()) else {
+            panic!("not refused")
+        };
         let paths: Vec<&str> = refusals.iter().map(|refusal| refusal.path.as_str()).collect();
         assert_eq!(
             paths,
@@ -161,6 +170,10 @@ items:
                 "CronJob/nightly: spec.jobTemplate.spec.template.spec.hostNetwork",
             ]
         );
-        assert!(inject_file("a: [", false, &InjectionSettings::default()).is_err());
+        let broken = inject_file("a: 1\n---\na: [", false, &InjectionSettings::default());
+        assert!(
+            matches!(&broken, Err(NotInjected::Unreadable(why)) if why.starts_with("document 2 is not YAML")),
+            "{broken:?}"
+        );
     }
 }
