@@ -20,7 +20,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Sub {
     Run(run::RunArgs),
-    Audit(audit::AuditArgs),
+    Audit(Box<audit::AuditArgs>),
     Policy(policy::PolicyArgs),
     Inject(inject::InjectArgs),
     Check(check::CheckArgs),

@@ -10,7 +10,7 @@ pub(super) fn differences(expected: &impl Serialize, actual: &impl Serialize) ->
     let [Ok(expected), Ok(actual)] = [serde_json::to_value(expected), serde_json::to_value(actual)] else {
         return vec!["it cannot be compared".to_owned()];
     };
-    let operations = difference(&normal(expected, ""), &normal(actual, ""));
+    let operations = difference(&normal(expected), &normal(actual));
     operations.iter().map(|operation| path(operation).trim_start_matches('/').replace('/', ".")).collect()
 }
 
@@ -31,19 +31,19 @@ fn path(operation: &Operation) -> &str {
 
 /// Without what means the same as nothing: empty selectors and lists, and
 /// defaults of `admissionregistration.k8s.io/v1`.
-fn normal(value: Value, field: &str) -> Value {
+fn normal(value: Value) -> Value {
     match value {
         Value::Object(fields) => Value::Object(
             fields
                 .into_iter()
                 .map(|(name, value)| {
-                    let value = normal(value, &name);
+                    let value = normal(value);
                     (name, value)
                 })
                 .filter(|(name, value)| !is_default(name, value))
                 .collect(),
         ),
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| normal(item, field)).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(normal).collect()),
         Value::Number(number) => match number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15) {
             Some(whole) => Value::from(whole as i64),
             None => Value::Number(number),

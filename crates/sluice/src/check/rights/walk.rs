@@ -121,8 +121,8 @@ impl Right {
             has(&rule.verbs, verb) && (names.is_empty() || !matches!(*verb, "create" | "deletecollection"))
         };
         has(rule.api_groups.as_deref().unwrap_or_default(), self.group)
-            && self.resources.iter().any(|wanted| resource(wanted))
-            && self.verbs.iter().any(|wanted| verb(wanted))
+            && self.resources.iter().any(resource)
+            && self.verbs.iter().any(verb)
             && (names.is_empty()
                 || self.named.is_empty()
                 || names.iter().any(|name| self.named.contains(&name.as_str())))
