@@ -146,7 +146,8 @@ impl Gateway {
         let pod = options.pod.as_ref();
         let in_cluster = pod.and_then(|pod| pod.in_cluster.clone());
         let maps = options.maps.into_iter().chain(in_cluster.iter().flat_map(|cluster| cluster.maps()));
-        let dialer = Dialer::new(maps.collect(), Resolver::system());
+        let resolver = if pod.is_some() { Resolver::pod() } else { Resolver::system() };
+        let dialer = Dialer::new(maps.collect(), resolver);
         let mut source = match pod {
             Some(pod) => {
                 let control = Control::start(pod.control.clone(), &pod.private, options.workload.clone());

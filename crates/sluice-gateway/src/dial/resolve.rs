@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
@@ -19,9 +19,20 @@ impl Resolver {
     /// The machine's name servers, as `/etc/resolv.conf` names them now. Where
     /// there are none, every lookup says why.
     pub fn system() -> Self {
+        Self::machine(ResolveHosts::Always)
+    }
+
+    /// As [`system`](Self::system), without the hosts file: in a pod its author
+    /// writes it (`hostAliases`), and what passes unread is dialled by name.
+    pub fn pod() -> Self {
+        Self::machine(ResolveHosts::Never)
+    }
+
+    fn machine(hosts: ResolveHosts) -> Self {
         let state = TokioResolver::builder_tokio()
             .and_then(|mut builder| {
                 options(builder.options_mut());
+                builder.options_mut().use_hosts_file = hosts;
                 builder.build()
             })
             .map_err(|error| format!("/etc/resolv.conf cannot be used: {error}"));
@@ -40,7 +51,7 @@ impl Resolver {
         let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         options(builder.options_mut());
-        builder.options_mut().use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
+        builder.options_mut().use_hosts_file = ResolveHosts::Never;
         Self { state: builder.build().map_err(|error| error.to_string()) }
     }
 
@@ -104,6 +115,14 @@ fn describe(error: &NetError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn in_a_pod_nobody_reads_the_hosts_file() {
+        // Where the machine has no `resolv.conf` there is no resolver to ask.
+        let read = |resolver: Resolver| resolver.state.ok().map(|state| state.options().use_hosts_file);
+        assert!(read(Resolver::pod()).is_none_or(|hosts| hosts == ResolveHosts::Never));
+        assert!(read(Resolver::system()).is_none_or(|hosts| hosts == ResolveHosts::Always));
+    }
 
     #[test]
     fn only_names_of_the_cluster_are_searched_for() {

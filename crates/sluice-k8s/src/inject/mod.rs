@@ -146,6 +146,9 @@ impl Rewriting<'_> {
         spec.insert("initContainers".to_owned(), Value::Array(all));
         spec.insert("containers".to_owned(), Value::Array(containers));
         spec.insert("volumes".to_owned(), Value::Array(volumes));
+        // A Service called `kubernetes` in the pod's namespace would be the API
+        // server to the gateway. Agents reach no Service by its address anyway.
+        spec.insert("enableServiceLinks".to_owned(), Value::Bool(false));
     }
 
     fn agent(&self, container: &mut Map<String, Value>) {

@@ -36,6 +36,7 @@ pub(super) fn refusals(pod: &Pod, raw: &Value, placement: Placement, settings: &
     annotations(raw, placement, &mut report);
     if let Some(spec) = &pod.spec {
         namespaces(spec, &mut report);
+        name_servers(spec, &mut report);
         pod_context(spec.security_context.as_ref(), settings, &mut report);
         volumes(raw, &mut report);
         let all = spec.init_containers.iter().flatten().enumerate().map(|(i, c)| ("initContainers", i, c));
@@ -114,6 +115,24 @@ fn namespaces(spec: &PodSpec, report: &mut Report) {
     }
     if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
         report.add("spec.os.name", "is `windows`; the gateway runs on Linux nodes only");
+    }
+}
+
+/// The gateway asks the name servers of the pod's `resolv.conf`, and what policy
+/// lets pass unread is dialled where they say.
+fn name_servers(spec: &PodSpec, report: &mut Report) {
+    let fix = "the gateway would look names up where the pod says; remove it, and let the cluster's DNS answer";
+    if spec.dns_policy.as_deref() == Some("None") {
+        report.add("spec.dnsPolicy", format!("is `None`: {fix}"));
+    }
+    let config = spec.dns_config.as_ref();
+    for (field, list) in [
+        ("nameservers", config.and_then(|config| config.nameservers.as_ref())),
+        ("searches", config.and_then(|config| config.searches.as_ref())),
+    ] {
+        if list.is_some_and(|list| !list.is_empty()) {
+            report.add(format!("spec.dnsConfig.{field}"), format!("is set: {fix}"));
+        }
     }
 }
 

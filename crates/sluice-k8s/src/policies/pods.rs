@@ -9,6 +9,12 @@ pub(super) const IS_AGENT: &str = "[object, oldObject].exists(o, o != null && \
     (o.metadata.?annotations['sluice.dev/inject'].orValue('disabled') != 'disabled' || \
     o.metadata.?labels['sluice.dev/injected'].orValue('') == 'true'))";
 
+/// What says so is as it was.
+pub(super) const UNCHANGED: &str = "oldObject == null || oldObject.metadata.?annotations['sluice.dev/inject'] == \
+    object.metadata.?annotations['sluice.dev/inject'] && oldObject.metadata.?labels['sluice.dev/injected'] == \
+    object.metadata.?labels['sluice.dev/injected'] && oldObject.metadata.?annotations['sluice.dev/injected'] == \
+    object.metadata.?annotations['sluice.dev/injected']";
+
 pub(super) fn all() -> Vec<Asserted> {
     vec![agents(), required(), image()]
 }
@@ -31,6 +37,13 @@ fn agents() -> Asserted {
              variables.init[0].name == 'sluice-init' && variables.init[1].name == 'sluice-gateway'",
         )
         .with(
+            "called",
+            "namespaceObject.metadata.?labels['control-plane'].orValue('') != 'true' && \
+             namespaceObject.metadata.?labels['kubernetes.azure.com/managedby'].orValue('') != 'aks' && \
+             (namespaceObject.metadata.?labels['sluice.dev/required'].orValue('') == 'true' || \
+             object.metadata.?annotations['sluice.dev/inject'].orValue('') == 'enabled')",
+        )
+        .with(
             "agents",
             "object.spec.containers + variables.init.filter(c, !(c.name in ['sluice-init', 'sluice-gateway']))",
         )
@@ -42,12 +55,16 @@ fn agents() -> Asserted {
             "sluice: the annotation sluice.dev/inject is neither `enabled` nor `disabled`; write `enabled`",
         )
         .demand(
-            "oldObject == null || oldObject.metadata.?annotations['sluice.dev/inject'] == \
-             object.metadata.?annotations['sluice.dev/inject'] && oldObject.metadata.?labels['sluice.dev/injected'] == \
-             object.metadata.?labels['sluice.dev/injected'] && oldObject.metadata.?annotations['sluice.dev/injected'] == \
-             object.metadata.?annotations['sluice.dev/injected']",
+            UNCHANGED,
             "sluice: whether a pod runs behind the gateway cannot change while it runs; change the template that it is \
              made from",
+        )
+        .demand(
+            // Else somebody could write by hand what looks like a gateway.
+            "oldObject != null || !variables.placed || variables.called",
+            "sluice: this pod carries a gateway that the webhook did not make: it was not asked. Annotate the pod with \
+             sluice.dev/inject: enabled; in a namespace with the label control-plane: \"true\", or \
+             kubernetes.azure.com/managedby: aks, no pod can have one",
         )
         .demand(
             "variables.placed",
@@ -66,6 +83,19 @@ fn agents() -> Asserted {
         .demand(
             "object.spec.?os.?name.orValue('linux') != 'windows' && !has(variables.pod.windowsOptions)",
             "sluice: the gateway runs on Linux nodes only",
+        )
+        .demand(
+            // These fields cannot change; pods of an older version stay as they are.
+            "oldObject != null || object.spec.?dnsPolicy.orValue('ClusterFirst') != 'None' && \
+             object.spec.?dnsConfig.?nameservers.orValue([]).size() == 0 && \
+             object.spec.?dnsConfig.?searches.orValue([]).size() == 0",
+            "sluice: the gateway would look names up where the pod says; remove dnsPolicy `None`, and nameservers and \
+             searches of dnsConfig",
+        )
+        .demand(
+            "oldObject != null || !object.spec.?enableServiceLinks.orValue(true)",
+            "sluice: variables of Services would tell the gateway where the API server is; the webhook sets \
+             enableServiceLinks to false, and another one set it back",
         )
         .demand(
             format!("variables.volumes.all(v, v.all(k, k == 'name' || k in {}))", list(VOLUME_KINDS)),
@@ -165,7 +195,11 @@ const GATEWAY: &str = "variables.init[1].?restartPolicy.orValue('') == 'Always' 
     variables.init[1].?volumeMounts.orValue([]).all(m, m.name in ['sluice-private', 'sluice-trail', 'sluice-trust', \
     'sluice-identity', 'sluice-serviceaccount', 'azure-identity-token'] && !has(m.subPath) && !has(m.subPathExpr))";
 
+/// It names the user that the rules exempt, and no port that they would open.
 const INIT: &str = "!has(variables.init[0].restartPolicy) && \
+    variables.init[0].?env.orValue([]).all(e, e.name != 'SLUICE_INBOUND_PORTS') && \
+    variables.init[0].?env.orValue([]).filter(e, e.name == 'SLUICE_GATEWAY_USER').map(e, e.?value.orValue('')) == \
+    [string(variables.user)] && \
     variables.init[0].securityContext.?capabilities.?add.orValue([]) == ['NET_ADMIN'] && \
     variables.init[0].?volumeMounts.orValue([]).all(m, m.name in ['sluice-serviceaccount', 'azure-identity-token'])";
 

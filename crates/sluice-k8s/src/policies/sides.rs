@@ -1,11 +1,11 @@
 //! Ways into the gateway from the side.
 
-use super::pods::{IS_AGENT, list};
+use super::pods::{IS_AGENT, UNCHANGED, list};
 use super::{Asserted, Draft};
 use crate::names;
 
 pub(super) fn all() -> Vec<Asserted> {
-    vec![ephemeral_containers(), resize(), exec(), tokens(), namespaces(), own_namespace()]
+    vec![ephemeral_containers(), resize(), marks(), exec(), tokens(), namespaces(), own_namespace()]
 }
 
 fn ours() -> String {
@@ -18,7 +18,7 @@ fn ephemeral_containers() -> Asserted {
         .demand(
             "object.spec.?ephemeralContainers.orValue([]).size() <= oldObject.spec.?ephemeralContainers.orValue([]).size()",
             "sluice: an ephemeral container would run beside the gateway unchecked; debug a copy of the pod instead: \
-             kubectl debug POD --copy-to=NAME",
+             kubectl debug POD --copy-to=NAME --share-processes=false",
         )
         .done()
 }
@@ -33,6 +33,19 @@ fn resize() -> Asserted {
                 ours()
             ),
             "sluice: the gateway's resources cannot change while the pod runs; set them in the chart's values",
+        )
+        .done()
+}
+
+/// Whoever may write a pod's status writes its labels and annotations, too. On
+/// AKS with Azure RBAC that is everybody who may write pods.
+fn marks() -> Asserted {
+    Draft::new("sluice-marks", "", &["pods/status"], &["UPDATE"])
+        .when("agent", IS_AGENT)
+        .demand(
+            UNCHANGED,
+            "sluice: whether a pod runs behind the gateway cannot change while it runs; change the template that it is \
+             made from",
         )
         .done()
 }
@@ -63,7 +76,9 @@ fn tokens() -> Asserted {
 /// Whoever may `delete requirednamespaces.sluice.dev` (a name that only RBAC
 /// knows) may lift the demand.
 fn namespaces() -> Asserted {
-    Draft::new("sluice-namespaces", "", &["namespaces"], &["UPDATE"])
+    // The other two write labels as well.
+    let resources = ["namespaces", "namespaces/status", "namespaces/finalize"];
+    Draft::new("sluice-namespaces", "", &resources, &["UPDATE"])
         .when("required", "oldObject.metadata.?labels['sluice.dev/required'].orValue('') == 'true'")
         .demand(
             "object.metadata.?labels['sluice.dev/required'].orValue('') == 'true' || \

@@ -175,6 +175,12 @@ fn a_running_agent_cannot_be_changed_or_entered() -> Result<()> {
         ),
         ("label", "", json!({"metadata": {"labels": {"sluice.dev/injected": null}}}), "cannot change while it runs"),
         (
+            "label by the status",
+            "/status",
+            json!({"metadata": {"labels": {"sluice.dev/injected": null}}}),
+            "cannot change while it runs",
+        ),
+        (
             "ephemeral container",
             "/ephemeralcontainers",
             json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "sluice.test/busybox:1"}]}}),
@@ -229,6 +235,8 @@ fn tokens_and_labels_are_guarded() -> Result<()> {
         world.cluster.direct(sluice_testkit::Seat::RootV4, protocol)?.send(&request.bearer(&developer))
     };
     until_refused("to remove it takes the right", || as_developer(patch(&format!("{path}?dryRun=All"), &remove)))?;
+    let status = format!("{path}/status?dryRun=All");
+    until_refused("to remove it takes the right", || as_developer(patch(&status, &remove)))?;
     let other = json!({"metadata": {"labels": {"team": "x"}}});
     assert_eq!(said(&as_developer(patch(&path, &other))?)?, "");
     // Administrators may.

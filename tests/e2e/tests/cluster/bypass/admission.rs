@@ -133,6 +133,12 @@ const CASES: &[Case] = &[
         || json!({"name": "KUBERNETES_SERVICE_HOST", "value": "10.96.0.1"}),
         "KUBERNETES_SERVICE_HOST",
     ),
+    case(
+        "a_name_server_of_its_own",
+        "/spec/dnsConfig",
+        || json!({"nameservers": ["203.0.113.9"]}),
+        "spec.dnsConfig.nameservers: is set",
+    ),
     case("windows", "/spec/os", || json!({"name": "windows"}), "Linux nodes only"),
 ];
 
