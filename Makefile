@@ -21,8 +21,8 @@ test: ## everything: unit, property and golden tests, then the cluster
 unit: ## tests that need no cluster
 	cargo test --locked --workspace --exclude sluice-e2e
 
-e2e: ## tests against a real API server and a real identity provider
-	tests/e2e/run; status=$$?; tests/cluster/down; exit $$status
+e2e: ## tests against a real API server and a real identity provider, without and with Sluice installed
+	tests/e2e/run && $(MAKE) chart && tests/e2e/run cluster; status=$$?; tests/cluster/down; exit $$status
 
 lint: ## formatting, clippy, generated files
 	cargo fmt --all --check
@@ -49,8 +49,8 @@ images: ## builds our images without Docker, and imports them into the test bed 
 
 chart: cluster ## checks the chart, then installs, upgrades and removes it on the test bed
 	tests/chart/run
-	tests/images/build
-	tests/images/build --tag next gateway
+	tests/images/build --quick
+	tests/images/build --quick --tag next gateway
 	tests/chart/cluster
 
 generate: ## writes the generated files
