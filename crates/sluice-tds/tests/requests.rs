@@ -5,8 +5,8 @@ mod support;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sluice_tds::{
-    FedAuthMessage, Login7, Negotiated, PacketKind, PreLogin, PreLoginOption, SqlBatch, Status, Token,
-    TransactionRequest, WireError,
+    Deframer, FedAuthMessage, Limits, Login7, Negotiated, PacketKind, Piece, PreLogin, PreLoginOption, Request,
+    Requests, SqlBatch, Status, Token, TransactionRequest, WireError,
 };
 use support::any;
 use support::{packets, payload, pieces, read_requests};
@@ -60,7 +60,7 @@ fn message(negotiated: Negotiated) -> impl Strategy<Value = (PacketKind, Vec<u8>
     let login = any::login().prop_map(written(|login: &Login7, out| login.write(out).expect("fits")));
     prop_oneof![
         1 => batch.prop_map(|payload| (PacketKind::SqlBatch, payload)),
-        3 => any::rpc(negotiated).prop_map(|payload| (PacketKind::Rpc, payload)),
+        3 => any::rpc(negotiated).prop_map(|rpc| (PacketKind::Rpc, rpc.wire)),
         2 => bulk(negotiated).prop_map(|payload| (PacketKind::BulkLoad, payload)),
         1 => transaction.prop_map(|payload| (PacketKind::TransactionManager, payload)),
         1 => fed_auth.prop_map(|payload| (PacketKind::FedAuth, payload)),
@@ -72,6 +72,31 @@ fn message(negotiated: Negotiated) -> impl Strategy<Value = (PacketKind, Vec<u8>
 
 fn messages() -> impl Strategy<Value = (Negotiated, Vec<(PacketKind, Vec<u8>)>)> {
     any::negotiated().prop_flat_map(|negotiated| (Just(negotiated), vec(message(negotiated), 1..4)))
+}
+
+/// The events of an RPC, as [`any::Written`] names them.
+fn read_calls(negotiated: Negotiated, payload: &[u8]) -> Vec<String> {
+    let (mut deframer, mut requests) = (Deframer::default(), Requests::new(Limits::default()));
+    requests.set_negotiated(negotiated);
+    let wire = packets(PacketKind::Rpc, Status::default(), payload);
+    let (mut input, mut events, mut large) = (wire.as_slice(), Vec::new(), Vec::new());
+    while let Some(frame) = deframer.read(&mut input).expect("sound") {
+        requests.feed(&frame).expect("sound");
+        while let Some(item) = requests.pull().expect("sound") {
+            match item.event {
+                Request::Begin(_) | Request::End(_) => {}
+                Request::Value { column, piece } => match piece {
+                    Piece::Null => events.push(format!("value {column} None")),
+                    Piece::Whole(value) => events.push(format!("value {column} Some({value:?})")),
+                    Piece::Start { .. } => large.clear(),
+                    Piece::Data(data) => large.extend_from_slice(data),
+                    Piece::End => events.push(format!("value {column} Some({large:?})")),
+                },
+                event => events.push(format!("{event:?}")),
+            }
+        }
+    }
+    events
 }
 
 fn on_the_wire(messages: &[(PacketKind, Vec<u8>)]) -> Vec<u8> {
@@ -137,6 +162,11 @@ proptest! {
     }
 
     #[test]
+    fn calls_are_read_as_written((negotiated, rpc) in any::negotiated().prop_flat_map(|n| (Just(n), any::rpc(n)))) {
+        prop_assert_eq!(read_calls(negotiated, &rpc.wire), rpc.events);
+    }
+
+    #[test]
     fn a_transaction_request_is_read_as_written(request in any::transaction(), cut in any::<usize>()) {
         let mut wire = Vec::new();
         request.write(&mut wire).expect("fits");
@@ -180,8 +210,8 @@ proptest! {
     }
 
     #[test]
-    fn a_message_that_ends_early_is_incomplete((negotiated, payload) in any::negotiated().prop_flat_map(|n| (Just(n), any::rpc(n))), cut in any::<usize>()) {
-        let short = &payload[..cut % payload.len()];
+    fn a_message_that_ends_early_is_incomplete((negotiated, rpc) in any::negotiated().prop_flat_map(|n| (Just(n), any::rpc(n))), cut in any::<usize>()) {
+        let short = &rpc.wire[..cut % rpc.wire.len()];
         let (found, error) = read_requests(negotiated, &[&packets(PacketKind::Rpc, Status::default(), short)]);
         match error {
             // It may end after any parameter.

@@ -530,27 +530,58 @@ fn cipher() -> impl Strategy<Value = CipherInfo> {
     )
 }
 
-/// A parameter and its bytes.
-pub(crate) fn parameter() -> BoxedStrategy<Vec<u8>> {
-    let scalar = (type_info(false), text(), any::<u8>(), option::of(cipher()), 0..20_usize).prop_flat_map(
+/// Something of an RPC: its bytes, and the events that reading them must give.
+/// A value is `value COLUMN Some(BYTES)`, in however many pieces it comes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) wire: Vec<u8>,
+    pub(crate) events: Vec<String>,
+}
+
+impl Written {
+    fn value(&mut self, column: usize, value: &Option<Vec<u8>>) {
+        self.events.push(format!("value {column} {value:?}"));
+    }
+
+    fn parameter(&mut self, parameter: &Parameter) {
+        parameter.write(&mut self.wire).expect("fits");
+        self.events.push(format!("{:?}", Request::Parameter(Box::new(parameter.clone()))));
+    }
+
+    fn end(&mut self, cipher: Option<CipherInfo>) {
+        if let Some(cipher) = &cipher {
+            cipher.write(&mut self.wire).expect("fits");
+        }
+        self.events.push(format!("{:?}", Request::ParameterEnd(cipher.map(Box::new))));
+    }
+
+    fn append(&mut self, other: Self) {
+        self.wire.extend(other.wire);
+        self.events.extend(other.events);
+    }
+}
+
+fn scalar() -> impl Strategy<Value = Written> {
+    (type_info(false), text(), any::<u8>(), option::of(cipher()), 0..20_usize).prop_flat_map(
         |(info, name, status, cipher, chunk)| {
             value(&info).prop_map(move |value| {
-                let mut out = Vec::new();
+                let mut out = Written::default();
                 let encrypted = if cipher.is_some() { Parameter::ENCRYPTED } else { 0 };
                 let status = status & !Parameter::ENCRYPTED | encrypted;
-                let kind = ParameterType::Scalar(info.clone());
-                Parameter { name: name.clone(), status, kind }.write(&mut out).expect("fits");
-                written(&info, false, value.as_deref(), chunk, &mut out);
-                if let Some(cipher) = &cipher {
-                    cipher.write(&mut out).expect("fits");
-                }
+                out.parameter(&Parameter { name: name.clone(), status, kind: ParameterType::Scalar(info.clone()) });
+                written(&info, false, value.as_deref(), chunk, &mut out.wire);
+                out.value(0, &value);
+                out.end(cipher.clone());
                 out
             })
         },
-    );
+    )
+}
+
+fn table_parameter() -> impl Strategy<Value = Written> {
     let column = (any::<u32>(), any::<u16>(), type_info(false), text())
         .prop_map(|(user_type, flags, info, name)| TableColumn { user_type, flags, info, name });
-    let table = (
+    (
         (text(), text(), text()),
         option::of(vec(column, 0..5)),
         option::of(vec(any::<(u16, u8)>(), 0..3)),
@@ -567,44 +598,54 @@ pub(crate) fn parameter() -> BoxedStrategy<Vec<u8>> {
             let row: Vec<_> = sent.iter().map(value).collect();
             let table = TableType { database, schema, name, columns, order, ordering };
             vec(row, count..=count).prop_map(move |rows| {
-                let mut out = Vec::new();
+                let mut out = Written::default();
                 let kind = ParameterType::Table(Box::new(table.clone()));
-                Parameter { name: Text::default(), status: 0, kind }.write(&mut out).expect("fits");
+                out.parameter(&Parameter { name: Text::default(), status: 0, kind });
                 for row in &rows {
                     let values = sent.iter().zip(row.iter().map(Option::as_deref));
-                    Parameter::write_table_row(values, &mut out).expect("fits");
+                    Parameter::write_table_row(values, &mut out.wire).expect("fits");
+                    out.events.push("Row".to_owned());
+                    row.iter().enumerate().for_each(|(column, value)| out.value(column, value));
+                    out.events.push("RowEnd".to_owned());
                 }
-                Parameter::end_table(&mut out);
+                Parameter::end_table(&mut out.wire);
+                out.events.push("TableEnd".to_owned());
+                out.end(None);
                 out
             })
-        });
-    prop_oneof![4 => scalar, 1 => table].boxed()
+        })
 }
 
-pub(crate) fn call(negotiated: Negotiated) -> impl Strategy<Value = Vec<u8>> {
+fn call(negotiated: Negotiated) -> impl Strategy<Value = Written> {
     let procedure = prop_oneof![any::<u16>().prop_map(Procedure::Id), text().prop_map(Procedure::Name)];
     let enclave = if negotiated.enclave() { data().boxed() } else { Just(Vec::new()).boxed() };
-    (procedure, any::<u16>(), enclave, vec(parameter(), 0..4)).prop_map(
+    let parameter = prop_oneof![4 => scalar(), 1 => table_parameter()];
+    (procedure, any::<u16>(), enclave, vec(parameter, 0..4)).prop_map(
         move |(procedure, options, enclave, parameters)| {
-            let mut out = Vec::new();
-            Call { procedure, options, enclave }.write(&negotiated, &mut out).expect("fits");
-            out.extend(parameters.concat());
+            let mut out = Written::default();
+            let call = Call { procedure, options, enclave };
+            call.write(&negotiated, &mut out.wire).expect("fits");
+            out.events.push(format!("{:?}", Request::Call(call)));
+            parameters.into_iter().for_each(|parameter| out.append(parameter));
             out
         },
     )
 }
 
 /// Calls with separators, perhaps one at the end.
-pub(crate) fn rpc(negotiated: Negotiated) -> impl Strategy<Value = Vec<u8>> {
-    let separated = (call(negotiated), prop::sample::select(vec![0xFF_u8, 0xFE]));
+pub(crate) fn rpc(negotiated: Negotiated) -> impl Strategy<Value = Written> {
+    let separated = (call(negotiated), any::<bool>());
     (headers(), vec(separated, 1..4), any::<bool>()).prop_map(|(headers, calls, trailing)| {
-        let mut out = rpc_headers(&headers);
-        for (call, separator) in calls {
-            out.extend(call);
-            out.push(separator);
+        let mut out = Written { wire: rpc_headers(&headers), events: Vec::new() };
+        out.events.push(format!("{:?}", Request::Headers(headers)));
+        for (call, execute) in calls {
+            out.append(call);
+            out.wire.push(if execute { 0xFF } else { 0xFE });
+            out.events.push(format!("{:?}", Request::NextCall { execute }));
         }
         if !trailing {
-            out.pop();
+            out.wire.pop();
+            out.events.pop();
         }
         out
     })
