@@ -147,7 +147,7 @@ impl Connection {
                     Ok(Err(error)) => format!("TLS with the client failed: {error}"),
                     _ => format!("TLS with the client took more than {} seconds", HANDSHAKE_TIME.as_secs()),
                 };
-                let fix = "Let the client trust the gateway's CA (--ca-out); a kubeconfig that pins certificate-authority-data must name it there.".into();
+                let fix = self.shared.dialer.place().trust();
                 return record(
                     &self.shared,
                     self.peer,

@@ -7,6 +7,7 @@
 //! checked against public roots and the roots that policy names.
 
 mod map;
+mod place;
 mod reach;
 mod resolve;
 mod roots;
@@ -27,6 +28,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 pub use map::{Map, MapError};
+pub use place::Place;
 pub use resolve::Resolver;
 pub use roots::{Roots, RootsError};
 
@@ -40,12 +42,19 @@ pub struct Dialer {
 struct Inner {
     maps: Vec<Map>,
     resolver: Resolver,
+    place: Place,
 }
 
 impl Dialer {
-    /// A dialler that asks `resolver` for what `maps` does not answer.
-    pub fn new(maps: Vec<Map>, resolver: Resolver) -> Self {
-        Self { inner: Arc::new(Inner { maps, resolver }) }
+    /// A dialler that asks `resolver` for what `maps` does not answer. `place`
+    /// is who reads its errors.
+    pub fn new(maps: Vec<Map>, resolver: Resolver, place: Place) -> Self {
+        Self { inner: Arc::new(Inner { maps, resolver, place }) }
+    }
+
+    /// Where it runs.
+    pub fn place(&self) -> Place {
+        self.inner.place
     }
 
     /// Opens a TCP connection to `host` (a name without brackets, or an IP
@@ -78,13 +87,13 @@ impl Dialer {
         config: &Arc<rustls::ClientConfig>,
     ) -> Result<TlsStream<TcpStream>, DialError> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| DialError::Resolve { host: host.to_owned(), reason: "it is no host name".to_owned() })?;
+            .map_err(|_| self.unresolved(host, "it is no host name".to_owned()))?;
         let stream = self.connect(host, port).await?;
         let handshake = TlsConnector::from(config.clone()).connect(name, stream);
         tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake within 10 s")))
-            .map_err(|error| tls_error(host, port, error))
+            .map_err(|error| tls_error(host, port, error, self.place()))
     }
 
     /// Where `host` and `port` are, in the order in which they are tried.
@@ -95,20 +104,19 @@ impl Dialer {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let found = self
-            .inner
-            .resolver
-            .lookup(host)
-            .await
-            .map_err(|reason| DialError::Resolve { host: host.to_owned(), reason })?;
+        let found = self.inner.resolver.lookup(host).await.map_err(|reason| self.unresolved(host, reason))?;
         let local = resolve::is_localhost(host);
         let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) =
             found.into_iter().partition(|address| local || reach::forbidden(*address).is_none());
         if let (true, Some(address)) = (good.is_empty(), bad.first()) {
             let class = reach::forbidden(*address).unwrap_or("not allowed");
-            return Err(DialError::Forbidden { host: host.to_owned(), address: *address, class });
+            return Err(DialError::Forbidden { host: host.to_owned(), address: *address, class, place: self.place() });
         }
         Ok(interleave(&good).map(|address| SocketAddr::new(address, port)).collect())
+    }
+
+    fn unresolved(&self, host: &str, reason: String) -> DialError {
+        DialError::Resolve { host: host.to_owned(), reason, place: self.place() }
     }
 }
 
@@ -123,6 +131,8 @@ pub enum DialError {
         host: String,
         /// What the resolver says.
         reason: String,
+        /// Where that was.
+        place: Place,
     },
     /// The name has only addresses that a name must not lead to.
     #[error("{host} resolves to {address}, which is {class}")]
@@ -133,6 +143,8 @@ pub enum DialError {
         address: IpAddr,
         /// What kind of address that is.
         class: &'static str,
+        /// Where that was.
+        place: Place,
     },
     /// Nobody answers.
     #[error("{host}:{port} cannot be reached at {}: {source}", list(.addresses))]
@@ -157,6 +169,8 @@ pub enum DialError {
         source: io::Error,
         /// Whether the certificate's issuer is not known here.
         unknown_issuer: bool,
+        /// Where that was.
+        place: Place,
     },
     /// The certificate is for other names.
     #[error("the certificate of {host}:{port} is not for that name: {reason}")]
@@ -185,18 +199,12 @@ impl DialError {
     /// What to do about it.
     pub fn fix(&self) -> String {
         match self {
-            Self::Resolve { host, .. } => {
-                format!("check the name in the policy, or name its address with --map {host}=IP:PORT")
-            }
-            Self::Forbidden { host, .. } => {
-                format!("check who answers for {host}; where the address is meant, say so with --map {host}=IP:PORT")
-            }
+            Self::Resolve { host, place, .. } => place.unresolved(host),
+            Self::Forbidden { host, place, .. } => place.forbidden(host),
             Self::Connect { .. } => {
                 "check that the server runs and that a firewall lets the gateway through".to_owned()
             }
-            Self::Tls { unknown_issuer: true, .. } => {
-                "name the server's own CA in caBundleRef: {file: …} of the target or provider".to_owned()
-            }
+            Self::Tls { unknown_issuer: true, place, .. } => place.own_ca().to_owned(),
             Self::Tls { .. } => {
                 "check that the port speaks TLS 1.2 or 1.3 and that the certificate is valid".to_owned()
             }
@@ -250,7 +258,7 @@ fn interleave(addresses: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
     (0..longest).flat_map(move |at| [v4.get(at).copied(), v6.get(at).copied()]).flatten()
 }
 
-fn tls_error(host: &str, port: u16, source: io::Error) -> DialError {
+fn tls_error(host: &str, port: u16, source: io::Error, place: Place) -> DialError {
     let host = host.to_owned();
     let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
@@ -258,9 +266,9 @@ fn tls_error(host: &str, port: u16, source: io::Error) -> DialError {
             error @ (CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }),
         )) => DialError::Name { host, port, reason: error.to_string() },
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            DialError::Tls { host, port, source, unknown_issuer: true }
+            DialError::Tls { host, port, source, unknown_issuer: true, place }
         }
-        _ => DialError::Tls { host, port, source, unknown_issuer: false },
+        _ => DialError::Tls { host, port, source, unknown_issuer: false, place },
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::accept::{Acceptor, Listener};
 use crate::config::{PolicyError, PolicyFiles};
 use crate::connection::Connection;
-use crate::dial::{Dialer, Resolver};
+use crate::dial::{Dialer, Place, Resolver};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::names::{Names, RefusedName};
@@ -146,8 +146,9 @@ impl Gateway {
         let pod = options.pod.as_ref();
         let in_cluster = pod.and_then(|pod| pod.in_cluster.clone());
         let maps = options.maps.into_iter().chain(in_cluster.iter().flat_map(|cluster| cluster.maps()));
-        let resolver = if pod.is_some() { Resolver::pod() } else { Resolver::system() };
-        let dialer = Dialer::new(maps.collect(), resolver);
+        let (place, resolver) =
+            if pod.is_some() { (Place::Pod, Resolver::pod()) } else { (Place::Local, Resolver::system()) };
+        let dialer = Dialer::new(maps.collect(), resolver, place);
         let mut source = match pod {
             Some(pod) => {
                 let control = Control::start(pod.control.clone(), &pod.private, options.workload.clone());

@@ -73,7 +73,7 @@ pub(crate) fn assemble(
 ) -> Result<Policy, PolicyError> {
     let bundles = Fingerprint::bundles(&compiled);
     let in_cluster = parts.in_cluster.map(|cluster| cluster.ca.as_path());
-    let ways = Ways::of(&compiled, in_cluster).map_err(PolicyError::Invalid)?;
+    let ways = Ways::of(&compiled, in_cluster, parts.dialer.place()).map_err(PolicyError::Invalid)?;
     let authenticator = match before {
         Some(before) => before.authenticator.updated(compiled.providers()),
         None => Authenticator::new(compiled.providers(), parts.dialer.clone(), parts.clock.clone()),

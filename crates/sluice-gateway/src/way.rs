@@ -10,7 +10,7 @@ use sluice_policy::{Compiled, Problem};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::dial::{DialError, Dialer, Roots};
+use crate::dial::{DialError, Dialer, Place, Roots};
 use crate::http::upstream::Dial;
 use crate::pod::is_in_cluster;
 use crate::tls::Alpn;
@@ -40,7 +40,7 @@ impl Ways {
     ///
     /// # Errors
     /// CA files that cannot be used.
-    pub(crate) fn of(compiled: &Compiled, in_cluster: Option<&Path>) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn of(compiled: &Compiled, in_cluster: Option<&Path>, place: Place) -> Result<Self, Vec<Problem>> {
         let mut ways = HashMap::new();
         let mut problems = Vec::new();
         for target in compiled.targets() {
@@ -54,11 +54,15 @@ impl Ways {
                     };
                     ways.insert(target.host.clone(), Arc::new(configs));
                 }
-                Err(error) => problems.push(Problem {
-                    document: format!("target {}", target.name),
-                    path: "caBundleRef.file".into(),
-                    message: error.to_string(),
-                }),
+                Err(error) => {
+                    // The cluster's own roots are named by nobody.
+                    let (field, message) = match &target.ca_bundle {
+                        Some(_) => place.bundle(&error),
+                        None => ("", error.to_string()),
+                    };
+                    let document = format!("target {}", target.name);
+                    problems.push(Problem { document, path: field.to_owned(), message });
+                }
             }
         }
         if problems.is_empty() { Ok(Self(ways)) } else { Err(problems) }

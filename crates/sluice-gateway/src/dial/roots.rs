@@ -55,10 +55,10 @@ impl Roots {
 
 /// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("file {}: {what}; name a file with the CA's certificate in PEM", path.display())]
+#[error("file {}: {what}", path.display())]
 pub struct RootsError {
-    path: PathBuf,
-    what: String,
+    pub(super) path: PathBuf,
+    pub(super) what: String,
 }
 
 fn public_store() -> RootCertStore {

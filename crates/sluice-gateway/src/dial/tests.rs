@@ -66,7 +66,7 @@ impl Server {
 
 /// No name server at all: what is not mapped cannot be looked up.
 fn mapped(maps: Vec<Map>) -> Dialer {
-    Dialer::new(maps, Resolver::servers(&[]))
+    Dialer::new(maps, Resolver::servers(&[]), Place::Local)
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_name_that_leads_inside_is_refused() {
         _ => Vec::new(),
     })
     .await;
-    let dialer = Dialer::new(Vec::new(), Resolver::servers(&[dns]));
+    let dialer = Dialer::new(Vec::new(), Resolver::servers(&[dns]), Place::Local);
     for name in ["inside.example", "mapped.example", "both.example"] {
         let error = dialer.connect(name, server.port).await.unwrap_err();
         assert_eq!(error.code(), "UpstreamForbidden", "{name}: {error}");

@@ -5,7 +5,7 @@ use sluice_policy::{Keys, Provider};
 use super::fetch::Url;
 use super::keys::KeySet;
 use super::token;
-use crate::dial::Roots;
+use crate::dial::{Place, Roots};
 
 /// A provider that can never vouch for anything as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,7 @@ pub struct ProviderError {
 }
 
 /// Looks for what no fetch can put right.
-pub(super) fn check(provider: &Provider) -> Result<(), ProviderError> {
+pub(super) fn check(provider: &Provider, place: Place) -> Result<(), ProviderError> {
     let wrong = |field: &'static str, what: String| ProviderError { provider: provider.name.clone(), field, what };
     if let Some(name) = provider.algorithms.iter().find(|name| token::asymmetric(name).is_none()) {
         return Err(wrong("algorithms", format!("{name:?} cannot be accepted; use {}", SUPPORTED.join(", "))));
@@ -38,7 +38,10 @@ pub(super) fn check(provider: &Provider) -> Result<(), ProviderError> {
             })?;
         }
     }
-    Roots::with_bundle(provider.ca_bundle.as_deref()).map_err(|error| wrong("caBundleRef", error.to_string()))?;
+    Roots::with_bundle(provider.ca_bundle.as_deref()).map_err(|error| {
+        let (field, what) = place.bundle(&error);
+        wrong(field, what)
+    })?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use crate::dial::{Dialer, Roots};
+use crate::dial::{Dialer, Place, Roots};
 
 /// An `https` URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,11 @@ impl Fetcher {
         Self { dialer, timeout: TIMEOUT }
     }
 
+    /// Where it runs.
+    pub(super) fn place(&self) -> Place {
+        self.dialer.place()
+    }
+
     /// The same, waiting for longer or shorter.
     #[cfg(test)]
     pub(super) fn waiting(self, timeout: Duration) -> Self {
@@ -96,7 +101,7 @@ impl Fetcher {
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn exchange(dialer: &Dialer, bundle: Option<&Path>, url: &Url, limit: usize) -> Result<Document, String> {
-    let tls = Roots::with_bundle(bundle).map_err(|error| error.to_string())?.client(&[b"http/1.1"]);
+    let tls = Roots::with_bundle(bundle).map_err(|error| dialer.place().bundle(&error).1)?.client(&[b"http/1.1"]);
     let stream =
         dialer.connect_tls(&url.host, url.port, &tls).await.map_err(|error| format!("{error}; {}", error.fix()))?;
     let (mut sender, connection) = http1::Builder::new()

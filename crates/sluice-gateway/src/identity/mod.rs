@@ -68,7 +68,7 @@ impl Authenticator {
     /// # Errors
     /// A provider can never vouch for anything as it is written.
     pub fn new(providers: &[Provider], dialer: Dialer, clock: Arc<dyn Clock>) -> Result<Self, ProviderError> {
-        providers.iter().try_for_each(check::check)?;
+        providers.iter().try_for_each(|provider| check::check(provider, dialer.place()))?;
         Ok(Self::with(HashMap::new(), providers, Fetcher::new(dialer), clock))
     }
 
@@ -78,7 +78,7 @@ impl Authenticator {
     /// # Errors
     /// Those of [`new`](Self::new).
     pub fn updated(&self, providers: &[Provider]) -> Result<Self, ProviderError> {
-        providers.iter().try_for_each(check::check)?;
+        providers.iter().try_for_each(|provider| check::check(provider, self.fetcher.place()))?;
         Ok(Self::with(self.sources.clone(), providers, self.fetcher.clone(), self.clock.clone()))
     }
 

@@ -13,7 +13,7 @@ use crate::trust::{Authorities, TrustError, java_store, pem_of, write_whole};
 /// Where the agent finds its service account; the token is written there.
 pub(super) const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// Where the agent finds the pod's CA.
-pub(super) const CA: &str = "/run/sluice/trust/ca.crt";
+pub(crate) const CA: &str = "/run/sluice/trust/ca.crt";
 /// Stands where the kubeconfig has no token. Without any word there kubectl asks
 /// for a user name and sends nothing, so that nobody could tell it what to do.
 pub(crate) const NO_TOKEN: &str = "this-is-no-token-present-one-with--token";

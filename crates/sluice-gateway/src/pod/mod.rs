@@ -22,7 +22,7 @@ pub(crate) use cluster::is_in_cluster;
 pub use cluster::{InCluster, OwnToken};
 pub(crate) use control::Control;
 pub use files::AgentFiles;
-pub(crate) use files::NO_TOKEN;
+pub(crate) use files::{CA, NO_TOKEN};
 pub use options::PodArguments;
 pub use run::run;
 

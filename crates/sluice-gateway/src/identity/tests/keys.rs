@@ -305,7 +305,7 @@ async fn a_provider_that_can_never_vouch_is_named() {
         }),
         ("spec.jwksUri: \"ftp://x/\"", |provider| provider.keys = Keys::JwksUri("ftp://x/".to_owned())),
         ("spec.jwks: ", |provider| provider.keys = Keys::Inline("{}".to_owned())),
-        ("spec.caBundleRef: ", |provider| provider.ca_bundle = Some("/nonexistent/ca.pem".into())),
+        ("spec.caBundleRef.file: ", |provider| provider.ca_bundle = Some("/nonexistent/ca.pem".into())),
     ];
     for (what, change) in cases {
         let mut provider = bench.provider.clone();

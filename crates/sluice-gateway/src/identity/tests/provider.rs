@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::dial::{Dialer, Map, Resolver};
+use crate::dial::{Dialer, Map, Place, Resolver};
 use crate::identity::fetch::Fetcher;
 use crate::identity::{Authenticator, Refusal};
 
@@ -228,7 +228,7 @@ impl Bench {
         let mut provider = provider(bundle);
         change(&mut provider);
         let clock = Arc::new(ManualClock::at(jiff::Timestamp::from_second(NOW).unwrap()));
-        let dialer = Dialer::new(vec![map], Resolver::servers(&[]));
+        let dialer = Dialer::new(vec![map], Resolver::servers(&[]), Place::Local);
         // No test is about how fast this machine is.
         let fetcher = Fetcher::new(dialer.clone()).waiting(Duration::from_secs(60));
         let authenticator =
