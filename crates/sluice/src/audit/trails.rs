@@ -166,6 +166,10 @@ impl Judged<'_> {
             let why = format!("the sidecar is silent{since}: there is no `end`, and nothing came for too long");
             self.beside.push((Class::Incomplete, why));
         }
+        if trail.damaged {
+            let why = "the collector found records damaged or gone that it had acknowledged: see its log";
+            self.beside.push((Class::Incomplete, why.to_owned()));
+        }
         let said: u64 = trail.epochs.iter().map(|epoch| epoch.leaves).sum();
         if sound(report) && report.leaves < said {
             let why = format!("the collector says that it has {said} records; there are {}", report.leaves);
@@ -211,6 +215,7 @@ impl Judged<'_> {
             "pod": self.trail.pod,
             "serviceAccount": self.trail.service_account,
             "silent": self.trail.silent,
+            "damaged": self.trail.damaged,
             "keys": keys,
             "verdict": word(self.exit_code()),
             "exitCode": self.exit_code(),
@@ -295,6 +300,27 @@ mod tests {
         assert!(safe("epoch-1.seg").is_ok());
         for name in ["../x", "/etc/passwd", "a/b", "..", "", "."] {
             assert!(safe(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trail_that_the_collector_damaged_is_incomplete() {
+        for (damaged, expected) in [(true, 4), (false, 0)] {
+            let trail = serde_json::from_value(json!({
+                "podUid": "u1", "namespace": "a", "serviceAccount": "b", "epochs": [], "silent": false, "damaged": damaged,
+            }));
+            let trail: TrailSummary = trail.expect("a summary");
+            let report = Report::default();
+            let mut judged = Judged {
+                trail: &trail,
+                keys: Keys::Given,
+                report: Err(String::new()),
+                beside: Vec::new(),
+                folder: String::new(),
+            };
+            judged.add(&report);
+            judged.report = Ok(report);
+            assert_eq!(judged.exit_code(), expected);
         }
     }
 }
