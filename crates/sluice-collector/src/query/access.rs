@@ -199,7 +199,7 @@ mod tests {
             tokio::spawn(async move { cached.who(&format!("token-{number}")).await.unwrap_err().code })
         };
         let asked: Vec<_> = (0..100).map(ask).collect();
-        let _ = gate.waiting.subscribe().wait_for(|(now, _)| *now == QUESTIONS).await;
+        let _ = gate.waiting.subscribe().wait_for(|(now, _)| *now >= QUESTIONS).await;
         open.send_replace(true);
         for answer in asked {
             assert_eq!(answer.await.unwrap(), Code::BadToken);
