@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sluice_tds::{Event, Limits, Negotiated, Piece, Token, Tokens, TypeInfo, Variant};
+use sluice_tds::{Event, Limits, Negotiated, Piece, RowKind, Scalar, Token, Tokens, TypeInfo, Variant};
 
 fuzz_target!(|input: &[u8]| {
     let [settled, cut, payload @ ..] = input else { return };
@@ -25,7 +25,8 @@ fuzz_target!(|input: &[u8]| {
 /// What was handed out, and whether an error ended it. Where a value is cut is
 /// not part of what was said.
 fn read(mut tokens: Tokens, payload: &[u8], step: usize) -> (Vec<String>, usize, bool) {
-    let (mut events, mut read, mut variants) = (Vec::new(), 0, Vec::new());
+    let (mut events, mut read, mut types) = (Vec::new(), 0, Vec::new());
+    let mut of_columns = false;
     let count = payload.len().div_ceil(step);
     for (index, piece) in payload.chunks(step).enumerate() {
         tokens.feed(piece);
@@ -43,20 +44,14 @@ fn read(mut tokens: Tokens, payload: &[u8], step: usize) -> (Vec<String>, usize,
                     match &item.event {
                         Event::Token(token) => {
                             if let Token::ColMetadata(columns) = token {
-                                variants = columns
-                                    .columns
-                                    .iter()
-                                    .map(|column| matches!(column.info, TypeInfo::Variant(_)))
-                                    .collect();
+                                types = columns.columns.iter().map(|column| column.info.clone()).collect();
                             }
                             check(token, negotiated);
                         }
-                        Event::Value { column, piece: Piece::Whole(value) } if variants.get(*column) == Some(&true) => {
-                            if let Ok(variant) = Variant::parse(value) {
-                                let mut again = Vec::new();
-                                variant.write(&mut again).expect("it was read");
-                                assert_eq!(again, *value);
-                            }
+                        Event::Row(kind) => of_columns = !matches!(kind, RowKind::Total(_)),
+                        Event::ReturnValue(_) => of_columns = false,
+                        Event::Value { column, piece: Piece::Whole(value) } if of_columns => {
+                            check_value(&types[*column], value);
                         }
                         _ => {}
                     }
@@ -69,6 +64,23 @@ fn read(mut tokens: Tokens, payload: &[u8], step: usize) -> (Vec<String>, usize,
         }
     }
     (events, read, false)
+}
+
+/// What a value means is written, and means the same then. The bytes are not
+/// always the same: a number may come shorter than its type declares.
+fn check_value(info: &TypeInfo, value: &[u8]) {
+    let mut again = Vec::new();
+    if let TypeInfo::Variant(_) = info {
+        let Ok(variant) = Variant::parse(value) else { return };
+        variant.write(&mut again).expect("it was read");
+        assert_eq!(again, value);
+    } else {
+        let Ok(scalar) = Scalar::parse(info, value) else { return };
+        scalar.write(info, &mut again).expect("it was read");
+        let meaning = Scalar::parse(info, &again).expect("it was written");
+        // Not a number is not equal to itself.
+        assert_eq!(format!("{meaning:?}"), format!("{scalar:?}"));
+    }
 }
 
 fn check(token: &Token, negotiated: Negotiated) {

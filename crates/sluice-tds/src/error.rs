@@ -40,6 +40,22 @@ pub enum WireError {
     },
 }
 
+/// A value that cannot be written as its type.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unwritable {
+    /// It is too long.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// The type has no such value, or no NULL.
+    #[error("type {id:#04x} has no value like this: {rule}")]
+    NotOfType {
+        /// Number of the type.
+        id: u8,
+        /// What it lacks.
+        rule: &'static str,
+    },
+}
+
 /// A value that its field on the wire has no room for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field} would be {value} long; there is room for {limit}")]

@@ -106,7 +106,7 @@ pub use client::{
     AllHeaders, Call, CipherInfo, DataHeader, FedAuthMessage, Parameter, ParameterType, Procedure, Request,
     RequestItem, Requests, SqlBatch, TableColumn, TableType, TransactionBegin, TransactionKind, TransactionRequest,
 };
-pub use error::{TooLong, WireError};
+pub use error::{TooLong, Unwritable, WireError};
 pub use limits::{Limits, Negotiated};
 pub use login::{
     Encryption, Feature, FeatureId, FedAuth, Login7, PreLogin, PreLoginOption, SessionRecovery, SessionRecoveryState,
@@ -121,6 +121,6 @@ pub use server::{
 };
 pub use text::Text;
 pub use types::{
-    BytesType, CharType, Collation, DecimalType, FixedType, LongType, NullableType, Piece, PlpWriter, TypeInfo,
+    BytesType, CharType, Collation, DecimalType, FixedType, LongType, NullableType, Piece, PlpWriter, Scalar, TypeInfo,
     UdtInfo, Variant, XmlSchema, write_null, write_row, write_value,
 };

@@ -387,3 +387,55 @@ fn variants_say_what_is_in_them() {
         assert!(error.starts_with(part), "{error}");
     }
 }
+
+/// 2.2.5.5.1, one of each.
+#[test]
+fn values_mean_what_the_specification_says() {
+    use Scalar as S;
+    let n = |kind, size| TypeInfo::Nullable(kind, size);
+    let decimal = TypeInfo::Decimal { kind: DecimalType::Numeric, size: 17, precision: 38, scale: 2 };
+    for (info, digits, scalar) in [
+        (n(NullableType::Int, 1), "FF", S::Int(255)),
+        (n(NullableType::Int, 2), "FE FF", S::Int(-2)),
+        (n(NullableType::Int, 4), "FF FF FF 7F", S::Int(i64::from(i32::MAX))),
+        (n(NullableType::Int, 8), "00 00 00 00 00 00 00 80", S::Int(i64::MIN)),
+        (n(NullableType::Bit, 1), "01", S::Bit(true)),
+        (n(NullableType::Float, 4), "00 00 80 3F", S::Real(1.0)),
+        (n(NullableType::Float, 8), "00 00 00 00 00 00 F0 BF", S::Float(-1.0)),
+        (n(NullableType::Money, 4), "10 27 00 00", S::Money(10_000)),
+        (n(NullableType::Money, 8), "FF FF FF FF F0 D8 FF FF", S::Money(-10_000)),
+        (n(NullableType::DateTime, 4), "01 00 9F 05", S::SmallDateTime(1, 1439)),
+        (n(NullableType::DateTime, 8), "FF FF FF FF FF 81 8B 01", S::DateTime(-1, 25_919_999)),
+        (TypeInfo::Date, "DA B9 37", S::Date(3_652_058)),
+        (TypeInfo::Time(7), "FF BF 69 2A C9", S::Time(863_999_999_999)),
+        (TypeInfo::Time(0), "7F 51 01", S::Time(863_990_000_000)),
+        (TypeInfo::DateTime2(3), "01 00 00 00 00 00 00", S::DateTime2(0, 10_000)),
+        (TypeInfo::DateTimeOffset(0), "00 00 00 01 00 00 C4 FF", S::DateTimeOffset(1, 0, -60)),
+    ] {
+        let value = bytes(digits);
+        assert_eq!(Scalar::parse(&info, &value).as_ref(), Ok(&scalar), "{info:?}");
+        let mut again = Vec::new();
+        scalar.write(&info, &mut again).expect("a value");
+        assert_eq!(again, value, "{info:?}");
+    }
+    let value = bytes("00 39 30 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
+    let minus = S::Decimal { negative: true, digits: 12345, scale: 2 };
+    assert_eq!(Scalar::parse(&decimal, &value), Ok(minus));
+    for (info, digits, part) in [
+        (TypeInfo::Date, "DB B9 37", "dates end with 9999-12-31"),
+        (TypeInfo::Time(0), "80 51 01", "shorter than a day"),
+        (n(NullableType::DateTime, 8), "00 00 00 00 00 82 8B 01", "a day has 25920000 of these"),
+        (n(NullableType::DateTime, 4), "00 00 A0 05", "a day has 1440 minutes"),
+        (TypeInfo::DateTimeOffset(0), "00 00 00 01 00 00 49 03", "at most 840 minutes"),
+        (decimal, "02 00 00 00 00", "0 below zero, else 1"),
+        (varchar_max(), "41", "UTF-16 has an even number of bytes"),
+        (TypeInfo::Json, "", "no type whose values come whole"),
+    ] {
+        let error = Scalar::parse(&info, &bytes(digits)).expect_err("an error").to_string();
+        assert!(error.ends_with(part), "{error}");
+    }
+    let error = S::Int(256).write(&n(NullableType::Int, 1), &mut Vec::new()).expect_err("an error").to_string();
+    assert_eq!(error, "type 0x26 has no value like this: out of its range");
+    let error = write_null(&TypeInfo::Fixed(FixedType::Int), true, &mut Vec::new()).expect_err("an error");
+    assert_eq!(error.to_string(), "type 0x38 has no value like this: it has no NULL");
+}

@@ -5,7 +5,7 @@ mod support;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sluice_tds::{
-    Event, Limits, Negotiated, Piece, ReturnValue, RowKind, Token, Tokens, WireError, write_null, write_value,
+    Event, Limits, Negotiated, Piece, ReturnValue, RowKind, Scalar, Token, Tokens, WireError, write_null, write_value,
 };
 use support::any;
 use support::{pieces, read_tokens, response};
@@ -177,6 +177,21 @@ proptest! {
         prop_assert!(wire.starts_with(&whole.raw));
         let (cut, cut_error) = read_tokens(new(), &pieces(&wire, &cuts), true);
         prop_assert_eq!((&whole.events, error.is_some()), (&cut.events, cut_error.is_some()));
+    }
+
+    /// What a value means is written as it was read.
+    #[test]
+    fn meanings_are_written_as_read((info, value) in any::type_info(true).prop_flat_map(|info| {
+        let value = any::value(&info);
+        (Just(info), value)
+    })) {
+        let value = value.unwrap_or_default();
+        if let Ok(scalar) = Scalar::parse(&info, &value) {
+            let mut again = Vec::new();
+            prop_assert_eq!(scalar.write(&info, &mut again), Ok(()));
+            // Any byte but zero is true.
+            prop_assert!(again == value || matches!(scalar, Scalar::Bit(true)), "{:?}", scalar);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::buffer::Buffer;
 use crate::client::headers::AllHeaders;
 use crate::client::requests::{Request, RequestItem};
 use crate::client::table::{END, ROW, TABLE, TableReader, TableType};
-use crate::error::{TooLong, WireError};
+use crate::error::{TooLong, Unwritable, WireError};
 use crate::limits::{Limits, Negotiated};
 use crate::text::Text;
 use crate::types::{Layout, Place, Progress, TypeInfo};
@@ -184,7 +184,7 @@ impl Parameter {
     pub fn write_table_row<'a>(
         columns: impl IntoIterator<Item = (&'a TypeInfo, Option<&'a [u8]>)>,
         out: &mut Vec<u8>,
-    ) -> Result<(), TooLong> {
+    ) -> Result<(), Unwritable> {
         out.u8(ROW);
         for (info, value) in columns {
             match value {

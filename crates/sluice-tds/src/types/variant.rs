@@ -1,4 +1,4 @@
-use crate::error::{TooLong, WireError};
+use crate::error::{Unwritable, WireError};
 use crate::types::info::{
     BytesType, CharType, Collation, DATE, DATETIME2, DATETIMEOFFSET, DecimalType, FixedType, NullableType, TIME,
     TypeInfo, scale,
@@ -62,7 +62,7 @@ impl<'a> Variant<'a> {
     /// # Errors
     ///
     /// If its type is none that a `sql_variant` holds.
-    pub fn write(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
+    pub fn write(&self, out: &mut Vec<u8>) -> Result<(), Unwritable> {
         let mut properties = Vec::new();
         match &self.info {
             TypeInfo::Fixed(_) | TypeInfo::Date | TypeInfo::Nullable(NullableType::Guid, _) => {}
@@ -75,7 +75,7 @@ impl<'a> Variant<'a> {
                 properties.u16(*size);
             }
             TypeInfo::Bytes(kind, size) if !kind.is_old() => properties.u16(*size),
-            other => return Err(TooLong { field: "VARIANT_BASETYPE", value: other.id().into(), limit: 0 }),
+            other => return Err(Unwritable::NotOfType { id: other.id(), rule: "it is not in a sql_variant" }),
         }
         out.u8(self.info.id());
         out.u8(fit(properties.len(), "VARIANT_PROPBYTES")?);

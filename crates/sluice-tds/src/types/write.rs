@@ -1,4 +1,4 @@
-use crate::error::TooLong;
+use crate::error::{TooLong, Unwritable};
 use crate::types::info::TypeInfo;
 use crate::types::value::{Layout, PLP_NULL, PLP_UNKNOWN};
 use crate::wire::{Put, fit};
@@ -11,7 +11,7 @@ use crate::wire::{Put, fit};
 pub fn write_row<'a>(
     columns: impl IntoIterator<Item = (&'a TypeInfo, Option<&'a [u8]>)>,
     out: &mut Vec<u8>,
-) -> Result<(), TooLong> {
+) -> Result<(), Unwritable> {
     out.u8(0xD1);
     for (info, value) in columns {
         match value {
@@ -29,12 +29,13 @@ pub fn write_row<'a>(
 ///
 /// If it is longer than the length's field can say, or, where there is none,
 /// not of the type's only length.
-pub fn write_value(info: &TypeInfo, row: bool, value: &[u8], out: &mut Vec<u8>) -> Result<(), TooLong> {
+pub fn write_value(info: &TypeInfo, row: bool, value: &[u8], out: &mut Vec<u8>) -> Result<(), Unwritable> {
     match Layout::of(info, row) {
         Layout::Nothing if value.is_empty() => {}
         Layout::Fixed(size) if value.len() == usize::from(size) => out.bytes(value),
-        Layout::Fixed(size) => return Err(TooLong { field: "value", value: value.len(), limit: size.into() }),
-        Layout::Nothing => return Err(TooLong { field: "value", value: value.len(), limit: 0 }),
+        Layout::Fixed(_) | Layout::Nothing => {
+            return Err(Unwritable::NotOfType { id: info.id(), rule: "its values have one length" });
+        }
         Layout::Byte(_) => out.b_varbyte(value, "value.length")?,
         Layout::Short { .. } => out.us_varbyte(value, "value.length")?,
         Layout::Variant => out.l_varbyte(value, "value.length")?,
@@ -59,10 +60,10 @@ pub fn write_value(info: &TypeInfo, row: bool, value: &[u8], out: &mut Vec<u8>) 
 /// # Errors
 ///
 /// If the type has none.
-pub fn write_null(info: &TypeInfo, row: bool, out: &mut Vec<u8>) -> Result<(), TooLong> {
+pub fn write_null(info: &TypeInfo, row: bool, out: &mut Vec<u8>) -> Result<(), Unwritable> {
     match Layout::of(info, row) {
         Layout::Nothing => {}
-        Layout::Fixed(size) => return Err(TooLong { field: "NULL", value: size.into(), limit: 0 }),
+        Layout::Fixed(_) => return Err(Unwritable::NotOfType { id: info.id(), rule: "it has no NULL" }),
         Layout::Byte(_) => out.u8(0),
         Layout::Short { .. } => out.u16(u16::MAX),
         Layout::Variant => out.u32(0),
