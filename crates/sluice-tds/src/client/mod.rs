@@ -5,6 +5,7 @@ mod fed_auth;
 mod headers;
 mod requests;
 mod rpc;
+mod rpc_reader;
 mod table;
 mod transaction;
 
