@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use http::{Method, Request, StatusCode};
 use sluice_audit::Trail;
 use sluice_link::CredentialsWatch;
+use sluice_link::server::Shutdown;
 
 use crate::metrics::Metrics;
 use crate::server::{Answer, text};
-use crate::shutdown::Shutdown;
 use crate::store::Store;
 
 /// What readiness depends on. Parts are set once they are there.

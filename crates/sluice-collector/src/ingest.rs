@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use sluice_link::server::{Peer, read_body};
 use sluice_wire::{BatchStart, Code, INGEST_PATH, Identity, IngestAnswer, IngestRefusal, MAX_BATCH_BYTES, Refusal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
-use crate::server::{Answer, Peer, read_body, refuse, text};
+use crate::server::{Answer, refuse, text};
 use crate::store::{Accepted, Store};
 
 /// Answers sidecars and the control plane.

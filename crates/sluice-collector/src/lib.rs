@@ -19,9 +19,8 @@ pub mod options;
 pub mod query;
 pub mod run;
 pub mod server;
-mod shutdown;
 pub mod silence;
 pub mod store;
 
 pub use metrics::Metrics;
-pub use shutdown::Shutdown;
+pub use sluice_link::server::Shutdown;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use sluice_audit::{Trail, TrailOptions};
 use sluice_core::{Clock, SystemClock, Workload};
+use sluice_link::server::{Serving, Shutdown};
 use sluice_link::{Backoff, Clients, CredentialsWatch, EnrolOptions, Enrolment, FirstRoots, SystemNames};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -17,8 +18,6 @@ use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::query::{ASK_AGAIN, Access, Cached, Kubernetes, Query, Readers};
-use crate::server::{serve, serve_plain};
-use crate::shutdown::Shutdown;
 use crate::silence;
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -31,10 +30,10 @@ pub async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let health = Health::new(metrics.clone(), shutdown.clone());
     let listener = listen(options.health_listen, "--health-listen").await?;
-    let probes = tokio::spawn(serve_plain(listener, shutdown.clone(), {
-        let health = health.clone();
-        move |_, request| std::future::ready(health.answer(&request))
-    }));
+    let answering = health.clone();
+    let probes = Serving { listener, streams: STREAMS, shutdown: shutdown.clone() }
+        .plain(move |_, request| std::future::ready(answering.answer(&request)));
+    let probes = tokio::spawn(probes);
     let ingest = listen(options.ingest_listen, "--ingest-listen").await?;
     let query = listen(options.query_listen, "--query-listen").await?;
 
@@ -153,13 +152,18 @@ impl Collector {
             }
         });
         let takes = Arc::new(Ingest::new(store.clone(), metrics.clone(), trust_domain));
-        let taking = tokio::spawn(serve(
-            ingest,
-            credentials.clone(),
-            Clients::MustPresent,
-            shutdown.clone(),
-            move |peer, request| takes.clone().answer(peer, request),
-        ));
+        let config = move |clients| {
+            let credentials = credentials.clone();
+            move || {
+                let current = credentials.borrow().clone()?;
+                let made = current.server_config(clients);
+                made.inspect_err(|cause| warn!(%cause, "no TLS with these credentials")).ok()
+            }
+        };
+        let serving = |listener| Serving { listener, streams: STREAMS, shutdown: shutdown.clone() };
+        let taking =
+            serving(ingest).tls(config(Clients::MustPresent), move |peer, request| takes.clone().answer(peer, request));
+        let taking = tokio::spawn(taking);
         let answers = Arc::new(Query {
             store,
             access: Cached::new(access, clock),
@@ -169,9 +173,9 @@ impl Collector {
             readers: Readers::default(),
             ask_again: ASK_AGAIN,
         });
-        let answering = tokio::spawn(serve(query, credentials, Clients::Anonymous, shutdown, move |_, request| {
-            answers.clone().answer(request)
-        }));
+        let answering =
+            serving(query).tls(config(Clients::Anonymous), move |_, request| answers.clone().answer(request));
+        let answering = tokio::spawn(answering);
         Ok(Self { trail, tasks: vec![taking, answering, silence] })
     }
 
@@ -205,6 +209,8 @@ async fn listen(at: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(at).await.with_context(|| format!("{option} {at} cannot be listened on; choose a free port"))
 }
 
+/// Requests at a time on one connection: each may hold a batch.
+const STREAMS: u32 = 16;
 /// Bytes of a segment of the own trail.
 const OWN_SEGMENT: u64 = 1 << 20;
 /// Bytes of the own trail: about half a million reads. Then reading is refused

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_link::server::Shutdown;
 use tracing::error;
 
-use crate::shutdown::Shutdown;
 use crate::store::{Changed, Meta, Store};
 
 /// After how much silence: three heartbeats of a sidecar.

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Method, Request, StatusCode};
 use sluice_audit::Trail;
+use sluice_link::server::Shutdown;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 use crate::server::{Answer, Credentials, text};
-use crate::shutdown::Shutdown;
 
 /// What readiness depends on.
 #[derive(Debug, Clone)]

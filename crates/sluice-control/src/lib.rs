@@ -23,7 +23,6 @@ mod owner;
 mod records;
 pub mod run;
 pub mod server;
-mod shutdown;
 pub mod status;
 mod tidy;
 pub mod webhook;
@@ -32,7 +31,7 @@ pub mod world;
 
 pub use metrics::Metrics;
 pub use owner::Owner;
-pub use shutdown::Shutdown;
+pub use sluice_link::server::Shutdown;
 
 /// Name under which the control plane writes.
 pub const FIELD_MANAGER: &str = "sluice-control";

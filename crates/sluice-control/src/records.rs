@@ -8,13 +8,13 @@ use anyhow::Context;
 use sluice_audit::ship::{ShipOptions, ShipStatus, Shipper, Shipping};
 use sluice_audit::{Trail, TrailOptions};
 use sluice_core::{Clock, Workload};
+use sluice_link::server::Shutdown;
 use sluice_link::{CredentialsWatch, Endpoint, IngestTransport, Link, Server, SystemNames};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::shutdown::Shutdown;
 
 /// For what is left at the end; what is not taken then goes with the next start.
 const DRAIN: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use kube::Client;
 use sluice_core::{Clock, SystemClock};
+use sluice_link::server::{Serving, Shutdown};
 use sluice_wire::Identity;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -21,8 +22,7 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::owner::Owner;
 use crate::records::{Records, watch_shipping};
-use crate::server::{Clients, Credentials, serve, serve_plain};
-use crate::shutdown::Shutdown;
+use crate::server::{Clients, Credentials};
 use crate::status::{Writer, write_statuses};
 use crate::tidy::Tidy;
 use crate::webhook::{Webhook, follow_settings, read_settings};
@@ -31,6 +31,9 @@ use crate::world::{Caches, World, follow_bundles};
 
 const WORKLOADS: KeeperNames = KeeperNames { secret: "sluice-workload-ca", authority: "Sluice workload CA" };
 const WEBHOOK: KeeperNames = KeeperNames { secret: "sluice-webhook", authority: "Sluice webhook CA" };
+
+/// Requests at a time on one connection.
+const STREAMS: u32 = 64;
 
 /// Runs until `shutdown`, then drains.
 ///
@@ -153,15 +156,22 @@ pub async fn run(client: Client, options: Options, shutdown: Shutdown) -> anyhow
         metrics,
         shutdown: shutdown.clone(),
     };
-    parts.spawn(serve(webhook_port, webhook_credentials, shutdown.clone(), move |_, request| {
-        let webhook = webhook.clone();
-        async move { webhook.answer(request).await }
-    }));
-    parts.spawn(serve(wire_port, wire_credentials, shutdown.clone(), move |peer, request| {
-        let wire = wire.clone();
-        async move { wire.answer(peer, request).await }
-    }));
-    parts.spawn(serve_plain(health_port, shutdown.clone(), move |_, request| {
+    let serving = |listener| Serving { listener, streams: STREAMS, shutdown: shutdown.clone() };
+    parts.spawn(serving(webhook_port).tls(
+        move || webhook_credentials.current(),
+        move |_, request| {
+            let webhook = webhook.clone();
+            async move { webhook.answer(request).await }
+        },
+    ));
+    parts.spawn(serving(wire_port).tls(
+        move || wire_credentials.current(),
+        move |peer, request| {
+            let wire = wire.clone();
+            async move { wire.answer(peer, request).await }
+        },
+    ));
+    parts.spawn(serving(health_port).plain(move |_, request| {
         let answer = health.answer(&request);
         async move { answer }
     }));

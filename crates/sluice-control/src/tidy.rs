@@ -16,6 +16,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use sluice_core::Clock;
+use sluice_link::server::Shutdown;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -23,7 +24,6 @@ use crate::FIELD_MANAGER;
 use crate::certificates::{Authorities, Lifetimes};
 use crate::enrol::is_orphaned;
 use crate::owner::Owner;
-use crate::shutdown::Shutdown;
 use crate::webhook::caller;
 use crate::world::{Caches, World};
 

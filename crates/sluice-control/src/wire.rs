@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use sluice_core::Secret;
+use sluice_link::server::{Peer, Shutdown, read_body};
 use sluice_wire::{
     CONFIG_PATH, Code, ConfigLine, ENROL_PATH, EnrolRequest, HEARTBEAT_SECONDS, Identity, MAX_BODY_BYTES,
     MAX_LINE_BYTES, REPORT_PATH, Refusal, Report,
@@ -20,8 +21,7 @@ use tracing::{info, warn};
 
 use crate::enrol::Enroller;
 use crate::metrics::Metrics;
-use crate::server::{Answer, Peer, read_body, refuse, text};
-use crate::shutdown::Shutdown;
+use crate::server::{Answer, refuse, text};
 use crate::world::{World, config_for};
 
 /// Bytes of a token.

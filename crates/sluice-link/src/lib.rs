@@ -1,4 +1,5 @@
-//! How our processes reach each other: the client's side of `sluice-wire`.
+//! How our processes reach each other: the client's side of `sluice-wire`, and
+//! the [`server`]s under it.
 //!
 //! ```text
 //! token, CSR --Enrolment--> watch of Credentials --Link--> one HTTP/2 connection to control or collector
@@ -26,6 +27,7 @@ mod lines;
 mod link;
 mod names;
 mod report;
+pub mod server;
 mod verify;
 
 pub use backoff::Backoff;

@@ -35,7 +35,8 @@ const NOT_IN_THE_GATEWAY: &[&str] = &["kube", "kube-client", "axum", "ring", "op
 fn packages() -> Vec<Package> {
     MetadataCommand::new()
         .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
-        .other_options(["--offline".to_owned(), "--locked".to_owned()])
+        // Crates of other platforms are not here.
+        .other_options(["--locked", "--filter-platform", "x86_64-unknown-linux-gnu"].map(str::to_owned).to_vec())
         .exec()
         .expect("cargo metadata")
         .packages

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use readers::Place;
 use records::{LOOK, Namespaces, Walk, Wanted};
+use sluice_link::server::Shutdown;
 
 pub use access::{Access, Asking, Cached, Person, REMEMBERED, Verb};
 pub use kubernetes::Kubernetes;
@@ -33,7 +34,6 @@ pub use readers::Readers;
 
 use crate::metrics::Metrics;
 use crate::server::{Answer, refuse, stream, text};
-use crate::shutdown::Shutdown;
 use crate::store::{Store, StoredTrail};
 
 /// Answers people.

@@ -1,8 +1,5 @@
-//! TLS and HTTP for all listeners.
+//! Answers of all listeners.
 
 mod answer;
-mod places;
-mod serve;
 
 pub use answer::{Answer, Lines, Reply, refuse, stream, text};
-pub use serve::{Peer, read_body, serve, serve_plain};

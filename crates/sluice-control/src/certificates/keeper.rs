@@ -8,12 +8,12 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
 use sluice_core::Clock;
+use sluice_link::server::Shutdown;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{Authorities, CertificateError, Lifetimes, from_secret, to_secret};
 use crate::owner::Owner;
-use crate::shutdown::Shutdown;
 
 /// What one set of authorities is called.
 #[derive(Debug, Clone, Copy)]

@@ -6,10 +6,8 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData, SanType,
 };
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::PrivateKeyDer;
 use sluice_wire::{Code, Identity, Refusal};
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::authorities::{Authorities, CertificateError, Lifetimes, after, serial, set_validity};
 
@@ -127,18 +125,4 @@ fn sign(
     }
     set_validity(&mut params, now, expires);
     Ok((params.signed_by(key, &authority.issuer()?)?, expires))
-}
-
-/// Who a certificate speaks for: its only URI name. `None`: nobody of ours.
-pub fn identity_of(certificate: &CertificateDer<'_>) -> Option<Identity> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let names = parsed.subject_alternative_name().ok()??;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
-    match (uris.next(), uris.next()) {
-        (Some(uri), None) => uri.parse().ok(),
-        _ => None,
-    }
 }

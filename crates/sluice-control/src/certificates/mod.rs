@@ -17,7 +17,7 @@ mod secret;
 
 pub use authorities::{Authorities, Authority, CertificateError, Lifetimes};
 pub use keeper::{Keeper, KeeperNames, keep};
-pub use leaf::{Leaf, Signed, fingerprint, identity_of, own_leaf, sign_csr};
+pub use leaf::{Leaf, Signed, fingerprint, own_leaf, sign_csr};
 pub use secret::{from_secret, to_secret};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sluice_core::{Clock, ManualClock};
+use sluice_link::identity_of;
 use sluice_wire::{Code, Identity};
 use x509_parser::prelude::{FromDer, X509Certificate};
 

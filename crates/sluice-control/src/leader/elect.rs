@@ -6,13 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use sluice_core::Clock;
+use sluice_link::server::Shutdown;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::step::{Observed, Step, released, step};
 use crate::FIELD_MANAGER;
 use crate::owner::Owner;
-use crate::shutdown::Shutdown;
 
 const NAME: &str = "sluice-control";
 /// How long a silent leader is waited for.

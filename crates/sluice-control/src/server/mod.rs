@@ -1,7 +1,7 @@
-//! TLS and HTTP for both servers.
+//! What both servers show, and how they answer.
 
 mod http;
 mod tls;
 
-pub use http::{Answer, Peer, Reply, read_body, refuse, serve, serve_plain, text};
+pub use http::{Answer, Reply, refuse, text};
 pub use tls::{Clients, Credentials, tls_of};

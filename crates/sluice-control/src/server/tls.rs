@@ -7,12 +7,12 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SingleCertAndKey;
 use sluice_core::Clock;
 use sluice_link::CredentialsWatch;
+use sluice_link::server::Shutdown;
 use sluice_wire::Identity;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::certificates::{Authorities, Leaf, Lifetimes, own_leaf};
-use crate::shutdown::Shutdown;
 
 /// Whether a server asks its clients for a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

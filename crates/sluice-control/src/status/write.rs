@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use sluice_core::Clock;
 use sluice_k8s::crds::{ClusterGatewayPolicy, GatewayPolicy, IdentityProvider};
+use sluice_link::server::Shutdown;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
@@ -17,7 +18,6 @@ use super::judge;
 use crate::FIELD_MANAGER;
 use crate::enrol::{pod_of, report_of};
 use crate::metrics::Metrics;
-use crate::shutdown::Shutdown;
 use crate::world::{Caches, World};
 
 /// Between two rounds: edits in a burst are judged together.

@@ -12,6 +12,7 @@ use sluice_audit::{Durability, Trail};
 use sluice_k8s::admission::{self, AdmissionRequest};
 use sluice_k8s::inject::InjectionSettings;
 use sluice_k8s::webhooks::{INJECT_PATH, INJECT_REQUIRED_PATH, VALIDATE_PATH};
+use sluice_link::server::read_body;
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -20,7 +21,7 @@ pub use settings::{follow_settings, read_settings};
 
 use crate::certificates::Authorities;
 use crate::metrics::Metrics;
-use crate::server::{Answer, read_body, text};
+use crate::server::{Answer, text};
 
 /// Bytes of a review: an object of 3 MiB (the API server's limit), the one
 /// before it, and what is around them.

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sluice_k8s::inject::InjectionSettings;
+use sluice_link::server::Shutdown;
 use tokio::sync::watch;
 use tracing::{info, warn};
-
-use crate::shutdown::Shutdown;
 
 const PACE: Duration = Duration::from_secs(5);
 

@@ -69,7 +69,7 @@ async fn a_stream_ends_with_its_pod_and_with_the_process() {
 
 #[test]
 fn only_a_pods_certificate_of_our_domain_is_believed() {
-    let peer = |id: &str| Peer { identity: id.parse().ok() };
+    let peer = |id: &str| Peer { identity: id.parse().ok(), ..Peer::default() };
     assert_eq!(pod_of(&peer("spiffe://sluice.local/ns/a/sa/b/pod/c"), "sluice.local").unwrap(), "c");
     for id in ["", "spiffe://sluice.local/control", "spiffe://other/ns/a/sa/b/pod/c"] {
         assert_eq!(pod_of(&peer(id), "sluice.local").unwrap_err().code, Code::NotYou, "{id}");

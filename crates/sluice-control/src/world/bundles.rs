@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
+use sluice_link::server::Shutdown;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::World;
-use crate::shutdown::Shutdown;
 
 /// ConfigMaps that are watched at a time.
 const MAX_WATCHED: usize = 256;

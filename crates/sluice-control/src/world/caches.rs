@@ -15,12 +15,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sluice_k8s::crds::{ClusterGatewayPolicy, GatewayPolicy, IdentityProvider};
 use sluice_k8s::names;
+use sluice_link::server::Shutdown;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
 use super::World;
 use super::read::{Pod, Read, read};
-use crate::shutdown::Shutdown;
 
 /// How long changes are collected before a new world is made.
 const COLLECT: Duration = Duration::from_millis(50);

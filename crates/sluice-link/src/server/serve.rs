@@ -1,17 +1,19 @@
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
+use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
-use sluice_link::{Clients, CredentialsWatch, identity_of};
 use sluice_wire::Identity;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,9 +21,9 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::answer::Answer;
 use super::places::Places;
-use crate::shutdown::Shutdown;
+use super::shutdown::Shutdown;
+use crate::verify::identity_of;
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Default)]
@@ -29,63 +31,72 @@ pub struct Peer {
     /// Whom its certificate speaks for; `None`: it showed none, or one that is
     /// nobody's of ours.
     pub identity: Option<Identity>,
-    /// When that certificate ends.
+    /// When that certificate ends, and its connection with it.
     pub expires: Option<Timestamp>,
+}
+
+/// How one listener is served.
+#[derive(Debug)]
+pub struct Serving {
+    /// Where.
+    pub listener: TcpListener,
+    /// Requests at a time on one connection.
+    pub streams: u32,
+    /// Until when; what is under way is finished.
+    pub shutdown: Shutdown,
 }
 
 /// Connections at a time, at each listener; a quarter of them of one address.
 const MAX_CONNECTIONS: usize = 4096;
 /// For a handshake, for the head of a request and for its body.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// For what is under way when the process is to end.
+/// For what is under way when the process, or a certificate, ends.
 const DRAIN: Duration = Duration::from_secs(8);
-/// Requests at a time on one connection.
-const MAX_STREAMS: u32 = 16;
 
-/// Serves TLS until `shutdown`, then lets what is under way finish.
-pub async fn serve<S, F>(
-    listener: TcpListener,
-    credentials: CredentialsWatch,
-    clients: Clients,
-    shutdown: Shutdown,
-    service: S,
-) where
-    S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Answer> + Send + 'static,
-{
-    accept(listener, shutdown.clone(), move |stream| {
-        let (credentials, shutdown, service) = (credentials.clone(), shutdown.clone(), service.clone());
-        async move {
-            let current = credentials.borrow().clone();
-            let Some(current) = current else { return debug!("a connection before the first certificate") };
-            let config = match current.server_config(clients) {
-                Ok(config) => config,
-                Err(cause) => return warn!(%cause, "no TLS with these credentials"),
-            };
-            let stream = match tokio::time::timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(cause)) => return debug!(%cause, "no TLS"),
-                Err(_) => return debug!("no TLS in time"),
-            };
-            let (_, session) = stream.get_ref();
-            let h2 = session.alpn_protocol() == Some(b"h2");
-            let peer = session.peer_certificates().and_then(<[_]>::first).map(peer).unwrap_or_default();
-            connection(stream, h2, peer, shutdown, service).await;
-        }
-    })
-    .await;
-}
+impl Serving {
+    /// TLS. `config` is asked anew for each connection; `None`: there is no
+    /// certificate yet.
+    pub async fn tls<C, S, F, B>(self, config: C, service: S)
+    where
+        C: Fn() -> Option<Arc<ServerConfig>> + Clone + Send + 'static,
+        S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let Self { listener, streams, shutdown } = self;
+        accept(listener, shutdown.clone(), move |stream| {
+            let (config, shutdown, service) = (config.clone(), shutdown.clone(), service.clone());
+            async move {
+                let Some(config) = config() else { return debug!("a connection before the first certificate") };
+                let stream = match tokio::time::timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(cause)) => return debug!(%cause, "no TLS"),
+                    Err(_) => return debug!("no TLS in time"),
+                };
+                let (_, session) = stream.get_ref();
+                let streams = (session.alpn_protocol() == Some(b"h2")).then_some(streams);
+                let peer = session.peer_certificates().and_then(<[_]>::first).map(peer).unwrap_or_default();
+                connection(stream, streams, peer, shutdown, service).await;
+            }
+        })
+        .await;
+    }
 
-/// Serves plain HTTP/1.1 until `shutdown`: health and metrics.
-pub async fn serve_plain<S, F>(listener: TcpListener, shutdown: Shutdown, service: S)
-where
-    S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Answer> + Send + 'static,
-{
-    accept(listener, shutdown.clone(), move |stream| {
-        connection(stream, false, Peer::default(), shutdown.clone(), service.clone())
-    })
-    .await;
+    /// Plain HTTP/1.1: health and metrics.
+    pub async fn plain<S, F, B>(self, service: S)
+    where
+        S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let Self { listener, shutdown, .. } = self;
+        accept(listener, shutdown.clone(), move |stream| {
+            connection(stream, None, Peer::default(), shutdown.clone(), service.clone())
+        })
+        .await;
+    }
 }
 
 fn peer(certificate: &CertificateDer<'static>) -> Peer {
@@ -133,11 +144,14 @@ where
     let _ = tokio::time::timeout(DRAIN, places.all_free()).await;
 }
 
-async fn connection<T, S, F>(stream: T, h2: bool, peer: Peer, shutdown: Shutdown, service: S)
+/// `streams`: of HTTP/2; `None`: HTTP/1.1.
+async fn connection<T, S, F, B>(stream: T, streams: Option<u32>, peer: Peer, shutdown: Shutdown, service: S)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Peer, Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let ends = end_of(peer.expires);
     let service = service_fn(move |request| {
@@ -164,11 +178,11 @@ where
             }
         }};
     }
-    if h2 {
+    if let Some(streams) = streams {
         run!(
             hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
-                .max_concurrent_streams(MAX_STREAMS)
+                .max_concurrent_streams(streams)
                 .keep_alive_interval(Duration::from_secs(30))
                 .keep_alive_timeout(PATIENCE)
                 .serve_connection(io, service)
