@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Folders, InjectionSettings, Placement, Refusal, asks, inject};
+use crate::names;
 use crate::yaml::to_yaml;
 
 /// A file with its pods injected.
@@ -73,26 +74,25 @@ impl Work<'_> {
         let text = |field: &str| metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_str);
         let name = text("name").or_else(|| text("generateName")).unwrap_or("?");
         let who = format!("{kind}/{name}");
-        let place = match kind.as_str() {
-            "Pod" => "",
-            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" | "Job" => {
-                "/spec/template"
-            }
-            "CronJob" => "/spec/jobTemplate/spec/template",
-            "PodTemplate" => "/template",
-            "List" => {
-                let items = object.get_mut("items").and_then(Value::as_array_mut);
-                items.into_iter().flatten().for_each(|item| self.object(item));
-                return;
-            }
-            _ => return,
-        };
+        if kind == "List" {
+            let items = object.get_mut("items").and_then(Value::as_array_mut);
+            items.into_iter().flatten().for_each(|item| self.object(item));
+            return;
+        }
+        let Some(place) = template_of(&kind) else { return };
+        let misplaced = misplaced(object, place);
         let Some(pod) = object.pointer_mut(place) else {
             self.refusals.push(Refusal { path: who, message: "has no pod template; add one".to_owned() });
             return;
         };
         if !(self.placement.required || asks(pod)) {
-            self.left.push(who);
+            match misplaced {
+                Some(Misplaced { from, to }) => self.refusals.push(Refusal {
+                    path: format!("{who}: {from}"),
+                    message: format!("has {}, which is read from {to} alone; move it there", names::INJECT),
+                }),
+                None => self.left.push(who),
+            }
             return;
         }
         match inject(pod, self.placement, self.settings) {
@@ -114,6 +114,48 @@ impl Work<'_> {
             }
         }
     }
+}
+
+/// Where the pod is in an object of a kind, as a JSON Pointer.
+pub fn template_of(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "Pod" => "",
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" | "Job" => "/spec/template",
+        "CronJob" => "/spec/jobTemplate/spec/template",
+        "PodTemplate" => "/template",
+        _ => return None,
+    })
+}
+
+/// A request for the gateway where nobody reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misplaced {
+    /// Where it is: `metadata.labels`.
+    pub from: String,
+    /// Where it is read: `spec.template.metadata.annotations`.
+    pub to: String,
+}
+
+/// Looks for the request beside the annotations of the pod at `place`, where
+/// these do not have it.
+pub fn misplaced(object: &Value, place: &str) -> Option<Misplaced> {
+    let read = format!("{place}/metadata/annotations");
+    let value = |at: &str| object.pointer(at)?.get(names::INJECT)?.as_str();
+    if value(&read).is_some() {
+        return None;
+    }
+    let labels = format!("{place}/metadata/labels");
+    let elsewhere = [
+        "/metadata/annotations",
+        "/metadata/labels",
+        "/spec/jobTemplate/metadata/annotations",
+        "/spec/jobTemplate/metadata/labels",
+        labels.as_str(),
+    ]
+    .into_iter()
+    .find(|at| value(at).is_some_and(|word| word != names::DISABLED))?;
+    let dotted = |at: &str| at.trim_start_matches('/').replace('/', ".");
+    Some(Misplaced { from: dotted(elsewhere), to: dotted(&read) })
 }
 
 #[cfg(test)]
@@ -175,5 +217,34 @@ items:
             matches!(&broken, Err(NotInjected::Unreadable(why)) if why.starts_with("document 2 is not YAML")),
             "{broken:?}"
         );
+    }
+
+    #[test]
+    fn a_request_where_nobody_reads_it_says_where_to_move_it() {
+        let here = "spec.template.metadata.annotations";
+        for (at, from, to) in [
+            ("metadata: {annotations: {X}}", "metadata.annotations", here),
+            ("metadata: {labels: {X}}", "metadata.labels", here),
+            ("spec: {template: {metadata: {labels: {X}}}}", "spec.template.metadata.labels", here),
+        ] {
+            let text = format!("kind: Deployment\n{}", at.replace('X', "sluice.dev/inject: enabled"));
+            let object: Value = serde_norway::from_str(&text).expect("YAML");
+            let expected = Misplaced { from: from.to_owned(), to: to.to_owned() };
+            assert_eq!(misplaced(&object, "/spec/template"), Some(expected), "{text}");
+        }
+        let text = FILE.replace("{name: nightly}", "{name: nightly, labels: {sluice.dev/inject: 'true'}}");
+        let settings = InjectionSettings::default();
+        let Err(NotInjected::Refused(refusals)) = inject_file(&text, false, &settings) else { panic!("not refused") };
+        let said: Vec<String> = refusals.iter().map(Refusal::to_string).collect();
+        assert_eq!(
+            said,
+            ["CronJob/nightly: metadata.labels: has sluice.dev/inject, which is read from \
+              spec.jobTemplate.spec.template.metadata.annotations alone; move it there"]
+        );
+        assert!(inject_file(&text, true, &settings).is_ok(), "a namespace that demands it asks nobody");
+        let disabled = text.replace("'true'", "disabled");
+        assert!(inject_file(&disabled, false, &settings).is_ok());
+        let both = FILE.replace("{name: coder}", "{name: coder, annotations: {sluice.dev/inject: enabled}}");
+        assert!(inject_file(&both, false, &settings).is_ok());
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::names;
 
-pub use file::{InjectedFile, NotInjected, inject_file};
+pub use file::{InjectedFile, Misplaced, NotInjected, inject_file, misplaced, template_of};
 pub(crate) use refuse::VOLUME_KINDS;
 pub use settings::InjectionSettings;
 pub use size::{Size, SizeError};

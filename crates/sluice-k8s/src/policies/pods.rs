@@ -16,7 +16,7 @@ pub(super) const UNCHANGED: &str = "oldObject == null || oldObject.metadata.?ann
     object.metadata.?annotations['sluice.dev/injected']";
 
 pub(super) fn all() -> Vec<Asserted> {
-    vec![agents(), required(), image()]
+    vec![agents(), required(), image(), misplaced()]
 }
 
 /// Texts as a list in CEL.
@@ -184,6 +184,19 @@ fn agents() -> Asserted {
             "oldObject == null || !variables.placed || [0, 1].all(i, size(oldObject.spec.?initContainers.orValue([])) > i && \
              oldObject.spec.initContainers[i].image == variables.init[i].image)",
             "sluice: the gateway's image cannot change while the pod runs; delete the pod, and it comes back with the new one",
+        )
+        .done()
+}
+
+/// Who asks by a label is heard by nobody, and would run without the gateway.
+fn misplaced() -> Asserted {
+    Draft::new("sluice-misplaced", "", &["pods"], &["CREATE"])
+        .when("labelled", "object.metadata.?labels['sluice.dev/inject'].orValue('disabled') != 'disabled'")
+        .demand(
+            "object.metadata.?annotations['sluice.dev/inject'].hasValue() || \
+             object.metadata.?labels['sluice.dev/injected'].orValue('') == 'true'",
+            "sluice: sluice.dev/inject is a label here, and only the annotation of that name is read; move it from labels \
+             to annotations, in the template that the pod is made from",
         )
         .done()
 }

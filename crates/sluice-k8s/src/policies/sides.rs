@@ -74,17 +74,23 @@ fn tokens() -> Asserted {
 }
 
 /// Whoever may `delete requirednamespaces.sluice.dev` (a name that only RBAC
-/// knows) may lift the demand.
+/// knows) may lift the demand. No other word than `true` makes it.
 fn namespaces() -> Asserted {
     // The other two write labels as well.
     let resources = ["namespaces", "namespaces/status", "namespaces/finalize"];
-    Draft::new("sluice-namespaces", "", &resources, &["UPDATE"])
-        .when("required", "oldObject.metadata.?labels['sluice.dev/required'].orValue('') == 'true'")
+    Draft::new("sluice-namespaces", "", &resources, &["CREATE", "UPDATE"])
         .demand(
-            "object.metadata.?labels['sluice.dev/required'].orValue('') == 'true' || \
+            "oldObject == null || oldObject.metadata.?labels['sluice.dev/required'].orValue('') != 'true' || \
+             object.metadata.?labels['sluice.dev/required'].orValue('') == 'true' || \
              authorizer.group('sluice.dev').resource('requirednamespaces').check('delete').allowed()",
             "sluice: the label sluice.dev/required keeps this namespace's pods behind the gateway; to remove it takes the \
              right to `delete requirednamespaces.sluice.dev`",
+        )
+        .demand(
+            // One that is there already can still be changed, and deleted.
+            "object.metadata.?labels['sluice.dev/required'].orValue('true') == 'true' || oldObject != null && \
+             oldObject.metadata.?labels['sluice.dev/required'] == object.metadata.?labels['sluice.dev/required']",
+            "sluice: the label sluice.dev/required is not `true`, and then demands nothing; write `true`, or leave it away",
         )
         .done()
 }

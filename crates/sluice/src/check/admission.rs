@@ -5,6 +5,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
     ValidatingWebhookConfiguration, WebhookClientConfig,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use serde::Serialize;
 use serde_json::Value;
 use sluice_k8s::{names, policies, webhooks};
@@ -35,6 +36,7 @@ impl Installed<'_> {
         let mut wanted = webhooks::mutating().webhooks.unwrap_or_default();
         found.iter_mut().for_each(|one| bundles.push((one.name.clone(), one.client_config.ca_bundle.take())));
         wanted.iter_mut().for_each(|one| self.place(&mut one.client_config));
+        found.iter_mut().chain(&mut wanted).for_each(|one| without_enforced(&mut one.namespace_selector));
         self.judge(&object, &wanted, &found, &bundles)
     }
 
@@ -54,6 +56,7 @@ impl Installed<'_> {
             one.client_config.service.iter_mut().for_each(|service| service.path = None);
         }
         wanted.iter_mut().for_each(|one| self.place(&mut one.client_config));
+        found.iter_mut().chain(&mut wanted).for_each(|one| without_enforced(&mut one.namespace_selector));
         self.judge(&object, &wanted, &found, &bundles)
     }
 
@@ -154,6 +157,19 @@ impl Installed<'_> {
             Value::Object(fields) => fields.values_mut().for_each(|field| self.put(field)),
             _ => {}
         }
+    }
+}
+
+/// Takes out what keeps webhooks away from the control plane's namespaces. AKS's
+/// admissions enforcer writes it into every webhook, and not always in the same
+/// words; no agent can run in such a namespace, as `sluice-agents` asserts.
+fn without_enforced(selector: &mut Option<LabelSelector>) {
+    let is_enforced = |one: &LabelSelectorRequirement| {
+        ["control-plane", "kubernetes.azure.com/managedby"].contains(&one.key.as_str())
+            && ["NotIn", "DoesNotExist"].contains(&one.operator.as_str())
+    };
+    if let Some(expressions) = selector.as_mut().and_then(|selector| selector.match_expressions.as_mut()) {
+        expressions.retain(|one| !is_enforced(one));
     }
 }
 
@@ -314,5 +330,27 @@ mod tests {
         }
         let findings = judge.validating(&[found]);
         assert!(matches!(findings.as_slice(), [one] if one.level == Level::Ok), "{findings:#?}");
+    }
+
+    #[test]
+    fn what_aks_enforces_is_no_alteration() {
+        let judge = Installed { namespace: names::SYSTEM_NAMESPACE, same: true };
+        let with = |key: &str, operator: &str| {
+            let mut found = webhooks::validating();
+            for webhook in found.webhooks.iter_mut().flatten() {
+                webhook.client_config.ca_bundle = Some(ByteString(b"pem".to_vec()));
+                let selector = webhook.namespace_selector.get_or_insert_default();
+                selector.match_expressions.get_or_insert_default().push(LabelSelectorRequirement {
+                    key: key.to_owned(),
+                    operator: operator.to_owned(),
+                    values: None,
+                });
+            }
+            judge.validating(&[found]).iter().map(|finding| finding.level).max()
+        };
+        assert_eq!(with("control-plane", "DoesNotExist"), Some(Level::Ok));
+        assert_eq!(with("kubernetes.azure.com/managedby", "DoesNotExist"), Some(Level::Ok));
+        assert_eq!(with("team", "DoesNotExist"), Some(Level::Problem));
+        assert_eq!(with("control-plane", "Exists"), Some(Level::Problem));
     }
 }

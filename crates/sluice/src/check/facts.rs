@@ -12,6 +12,7 @@ use sluice_k8s::crds::{ClusterGatewayPolicy, GatewayPolicy, IdentityProvider};
 use sluice_k8s::inject::InjectionSettings;
 use sluice_wire::TrailSummary;
 
+use super::templates::Unheard;
 use crate::collector::Shown;
 
 /// `Err`: it could not be read, and why.
@@ -35,6 +36,7 @@ pub(super) struct Facts {
     pub(super) bindings: Read<Vec<ValidatingAdmissionPolicyBinding>>,
     pub(super) namespaces: Read<Vec<Namespace>>,
     pub(super) pods: Read<Vec<Pod>>,
+    pub(super) unheard: Read<Vec<Unheard>>,
     pub(super) policies: Read<Vec<GatewayPolicy>>,
     pub(super) cluster_policies: Read<Vec<ClusterGatewayPolicy>>,
     pub(super) providers: Read<Vec<IdentityProvider>>,

@@ -13,6 +13,7 @@ mod policies;
 mod read;
 mod rights;
 mod same;
+mod templates;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -146,6 +147,7 @@ fn workloads(findings: &mut Vec<Finding>, facts: &Facts, collector: bool, now: T
         now,
     };
     each(findings, "Pods", &workloads, |(pods, namespaces)| pods::pods(pods, namespaces, &expected));
+    each(findings, "Deployments and others with pod templates", &facts.unheard, |found| templates::templates(found));
     if collector {
         each(findings, "Trails at the collector", &facts.trails, |trails| {
             vec![Finding::ok("Trails at the collector", format!("{} can be read", trails.len()))]

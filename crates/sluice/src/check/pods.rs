@@ -23,7 +23,7 @@ pub(super) struct Expected<'a> {
 /// Every pod that runs, or is about to.
 pub(super) fn pods(pods: &[Pod], namespaces: &[Namespace], expected: &Expected<'_>) -> Vec<Finding> {
     let required = required(namespaces);
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = namespaces.iter().filter_map(misspelt).collect();
     let mut sound = 0;
     for pod in pods.iter().filter(|pod| is_live(pod)) {
         let found = if is_injected(pod) {
@@ -68,6 +68,15 @@ fn required(namespaces: &[Namespace]) -> BTreeSet<&str> {
     namespaces.iter().filter(is_required).filter_map(|one| one.metadata.name.as_deref()).collect()
 }
 
+/// A label that demands nothing, though somebody meant it to.
+fn misspelt(one: &Namespace) -> Option<Finding> {
+    let value = one.metadata.labels.as_ref()?.get(names::REQUIRED).filter(|value| *value != "true")?;
+    let name = one.metadata.name.as_deref().unwrap_or_default();
+    let what = format!("its label {} is `{value}`, and then demands nothing", names::REQUIRED);
+    let fix = format!("kubectl label namespace {name} --overwrite {}=true", names::REQUIRED);
+    Some(Finding::problem(format!("Namespace {name}"), what, fix))
+}
+
 fn uninjected(pod: &Pod, required: bool) -> Option<Finding> {
     let again = format!(
         "is the control plane up? then delete the pod, so that it is made anew: kubectl -n {} delete pod {}",
@@ -77,6 +86,13 @@ fn uninjected(pod: &Pod, required: bool) -> Option<Finding> {
     if annotation(pod, names::INJECT) == Some(names::ENABLED) {
         let what = "asks for the gateway and runs without it: all its traffic passes Sluice by";
         return Some(Finding::problem(object(pod), what, again));
+    }
+    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(names::INJECT));
+    if !required && label.is_some_and(|word| word != names::DISABLED) && annotation(pod, names::INJECT).is_none() {
+        let what =
+            format!("runs without the gateway: {} is a label there, and only the annotation is read", names::INJECT);
+        let fix = "move it from labels to annotations, in the template that the pod is made from";
+        return Some(Finding::problem(object(pod), what, fix));
     }
     required.then(|| {
         let what = format!("runs without the gateway in a namespace that demands it (label {})", names::REQUIRED);
@@ -370,5 +386,24 @@ mod tests {
         for (image, expected) in [("r:5000/a/b:1@sha256:0", "r:5000/a/b"), ("a", "a"), ("r:5000/a", "r:5000/a")] {
             assert_eq!(repository(image), expected);
         }
+    }
+
+    #[test]
+    fn words_that_nobody_reads_are_found() {
+        let labelled = |word: &str| {
+            json!({
+                "metadata": {"name": "coder", "namespace": "agents", "labels": {names::INJECT: word}},
+                "spec": {"containers": [{"name": "agent", "image": "i"}]},
+            })
+        };
+        one(&judged(labelled("enabled"), None), Level::Problem, "is a label there");
+        assert!(judged(labelled("disabled"), None).iter().all(|finding| finding.level == Level::Ok));
+        let namespace = |word: &str| -> Namespace {
+            serde_json::from_value(json!({"metadata": {"name": "agents", "labels": {names::REQUIRED: word}}}))
+                .expect("one")
+        };
+        let expected = Expected { image: "", allowed: &[], trails: None, now: jiff::Timestamp::UNIX_EPOCH };
+        one(&pods(&[], &[namespace("yes")], &expected), Level::Problem, "is `yes`, and then demands nothing");
+        assert!(pods(&[], &[namespace("true")], &expected).iter().all(|finding| finding.level == Level::Ok));
     }
 }

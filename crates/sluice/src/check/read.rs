@@ -12,6 +12,7 @@ use sluice_k8s::inject::InjectionSettings;
 use sluice_k8s::names;
 
 use super::facts::{Facts, Grants, Read};
+use super::templates::{self, KINDS, Unheard};
 use crate::cluster::{Cluster, said};
 use crate::collector::{QUERY_PORT, SERVICE, Shown, of_cluster, show};
 
@@ -39,6 +40,7 @@ pub(super) async fn facts(cluster: &Cluster) -> Facts {
         bindings: list(client, &format!("{admission}/validatingadmissionpolicybindings")).await,
         namespaces: list(client, "/api/v1/namespaces").await,
         pods: list(client, "/api/v1/pods").await,
+        unheard: unheard(client).await,
         policies: list(client, &format!("{sluice}/gatewaypolicies")).await,
         cluster_policies: list(client, &format!("{sluice}/clustergatewaypolicies")).await,
         providers: list(client, &format!("{sluice}/identityproviders")).await,
@@ -93,6 +95,14 @@ async fn rights(client: &Client, rbac: &str) -> Read<Grants> {
     })
 }
 
+async fn unheard(client: &Client) -> Read<Vec<Unheard>> {
+    let mut all = Vec::new();
+    for (kind, path) in KINDS {
+        all.extend(gather(client, path, |item| Ok(templates::unheard(kind, &item))).await?);
+    }
+    Ok(all)
+}
+
 async fn shown(cluster: &Cluster, service: &str, port: u16) -> Read<Shown> {
     let asked = async {
         let stream = cluster.forward(service, port).await?;
@@ -106,9 +116,14 @@ async fn trails(cluster: &Cluster) -> Read<Vec<sluice_wire::TrailSummary>> {
     asked.await.map_err(|error| format!("{error:#}"))
 }
 
-/// All objects at a path, page by page. An object that cannot be read fails
-/// the whole: an object that is passed over could be the one that matters.
+/// All objects at a path. An object that cannot be read fails the whole: an
+/// object that is passed over could be the one that matters.
 async fn list<T: DeserializeOwned>(client: &Client, path: &str) -> Read<Vec<T>> {
+    gather(client, path, |item| T::deserialize(item).map(Some)).await
+}
+
+/// What `take` keeps of the objects at a path, page by page.
+async fn gather<T>(client: &Client, path: &str, take: impl Fn(Value) -> serde_json::Result<Option<T>>) -> Read<Vec<T>> {
     #[derive(Deserialize)]
     struct Page {
         #[serde(default)]
@@ -129,7 +144,7 @@ async fn list<T: DeserializeOwned>(client: &Client, path: &str) -> Read<Vec<T>> 
         let page: Page = client.request(request).await.map_err(|error| format!("{path}: {}", said(error)))?;
         for item in page.items {
             let name = item.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            all.push(T::deserialize(item).map_err(|error| format!("{path}: {name}: {error}"))?);
+            all.extend(take(item).map_err(|error| format!("{path}: {name}: {error}"))?);
         }
         match page.metadata.next.filter(|next| !next.is_empty()) {
             // Tokens of the API server are of the URL alphabet, or nearly.

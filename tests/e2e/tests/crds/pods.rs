@@ -117,6 +117,9 @@ fn pods_of_agents_are_asserted() -> Result<()> {
     silent["metadata"]["annotations"] = json!({"sluice.dev/inject": "disabled"});
     until_refused("every pod of this namespace runs behind the gateway", || world.create(&world.required, &silent))?;
     assert_eq!(said(&world.create(&world.agents, &silent)?)?, "", "who does not ask is left alone");
+    let mut labelled = pod();
+    labelled["metadata"] = json!({"name": "labelled", "labels": {"sluice.dev/inject": "enabled"}});
+    until_refused("sluice.dev/inject is a label here", || world.create(&world.agents, &labelled))?;
     assert_eq!(said(&world.create(&world.required, &injected(&pod())?)?)?, "");
 
     let cases = yaml(&root().join("tests/e2e/tests/crds/pods.yaml"))?.into_iter().next().context("cases")?;
@@ -237,6 +240,9 @@ fn tokens_and_labels_are_guarded() -> Result<()> {
     until_refused("to remove it takes the right", || as_developer(patch(&format!("{path}?dryRun=All"), &remove)))?;
     let status = format!("{path}/status?dryRun=All");
     until_refused("to remove it takes the right", || as_developer(patch(&status, &remove)))?;
+    let misspelt = json!({"metadata": {"labels": {"sluice.dev/required": "yes"}}});
+    let agents = format!("/api/v1/namespaces/{}?dryRun=All", world.agents.name);
+    until_refused("and then demands nothing", || world.cluster.admin(patch(&agents, &misspelt)))?;
     let other = json!({"metadata": {"labels": {"team": "x"}}});
     assert_eq!(said(&as_developer(patch(&path, &other))?)?, "");
     // Administrators may.

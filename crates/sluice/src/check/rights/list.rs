@@ -170,6 +170,7 @@ pub(super) const RIGHTS: &[Right] = &[
             "sluice-fields-identityproviders",
             "sluice-images",
             "sluice-marks",
+            "sluice-misplaced",
             "sluice-namespaces",
             "sluice-own-namespace",
             "sluice-required",
