@@ -22,7 +22,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::audit::{Output, printable};
-use crate::cluster::{Cluster, ClusterArgs, said};
+use crate::cluster::{Cluster, ClusterArgs};
 use facts::{Facts, Read};
 use finding::{Finding, Level};
 
@@ -66,7 +66,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let facts = runtime.block_on(async {
         let cluster = Cluster::find(&args.cluster).await?;
         // Without an answer every finding would say the same.
-        cluster.client.apiserver_version().await.map_err(said)?;
+        cluster.client.apiserver_version().await.map_err(|error| cluster.said(error))?;
         anyhow::Ok(read::facts(&cluster).await)
     })?;
     let findings = judge(&facts, env!("CARGO_PKG_VERSION"), Timestamp::now());

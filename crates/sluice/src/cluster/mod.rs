@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     /// Namespace of Sluice.
     pub(crate) namespace: String,
     config: Config,
+    /// What names the cluster, in words.
+    named: String,
 }
 
 impl Cluster {
@@ -43,18 +45,44 @@ impl Cluster {
     /// When there is no kubeconfig, or it cannot be used.
     pub(crate) async fn find(args: &ClusterArgs) -> anyhow::Result<Self> {
         let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+        let mut named = args.context.as_ref().map(|name| format!("context `{name}`"));
         let mut config = match &args.kubeconfig {
             Some(path) => {
                 let read = Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
+                let context = args.context.as_ref().or(read.current_context.as_ref());
+                named = context.map(|name| format!("context `{name}` of {}", path.display()));
                 let config = Config::from_custom_kubeconfig(read, &options).await;
                 config.with_context(|| format!("--kubeconfig {}", path.display()))?
             }
             None if args.context.is_some() => Config::from_kubeconfig(&options).await.context("--context")?,
-            None => Config::infer().await.context("no cluster; name one with --kubeconfig FILE")?,
+            None => {
+                let present = Kubeconfig::read().ok().and_then(|read| read.current_context);
+                named = present.map(|name| format!("context `{name}`, the current one"));
+                Config::infer().await.context("no cluster; name one with --kubeconfig FILE")?
+            }
         };
         config.connect_timeout = Some(CONNECT);
         let client = Client::try_from(config.clone()).context("the kubeconfig cannot be used")?;
-        Ok(Self { client, namespace: args.sluice_namespace.clone(), config })
+        let named = named.unwrap_or_else(|| "the pod's own cluster, or a kubeconfig without a context".to_owned());
+        Ok(Self { client, namespace: args.sluice_namespace.clone(), config, named })
+    }
+
+    /// Why the API server did not do what it was asked, or was not heard.
+    pub(crate) fn said(&self, error: kube::Error) -> anyhow::Error {
+        if matches!(error, kube::Error::Api(_)) {
+            return said(error);
+        }
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let url = self.config.cluster_url.to_string();
+        anyhow::anyhow!(
+            "the API server {} ({}) gives no answer: {cause}; see whether it runs and can be reached from here, or name \
+             another cluster with --context or --kubeconfig",
+            url.trim_end_matches('/'),
+            self.named
+        )
     }
 }
 

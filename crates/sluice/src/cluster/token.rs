@@ -14,7 +14,7 @@ use kube::client::ConfigExt;
 use sluice_core::Secret;
 use tower::{BoxError, Layer, Service};
 
-use super::{Cluster, said};
+use super::Cluster;
 
 impl Cluster {
     /// A bearer token that the API server believes: the kubeconfig's own, also
@@ -32,7 +32,7 @@ impl Cluster {
             spec: Some(TokenRequestSpec { expiration_seconds: Some(LIFE), ..TokenRequestSpec::default() }),
             ..TokenRequest::default()
         };
-        let made = api.create_token_request(READER, &PostParams::default(), &request).await.map_err(said).with_context(|| {
+        let made = api.create_token_request(READER, &PostParams::default(), &request).await.map_err(|error| self.said(error)).with_context(|| {
             format!(
                 "the kubeconfig has no bearer token, and none can be had for service account {}/{READER} (it takes the \
                  right to `create serviceaccounts/token` there); or give one with --token-file",

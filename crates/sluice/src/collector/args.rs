@@ -11,7 +11,7 @@ use sluice_wire::TrailSummary;
 
 use super::session::{Endpoint, Way};
 use super::{Collector, host_and_port, is_uid, roots_of, tls};
-use crate::cluster::{Cluster, ClusterArgs, said};
+use crate::cluster::{Cluster, ClusterArgs};
 
 /// Service of the collector.
 pub(crate) const SERVICE: &str = "sluice-collector";
@@ -148,8 +148,8 @@ impl Cluster {
     pub(crate) async fn roots(&self) -> anyhow::Result<String> {
         let (name, key) = ROOTS;
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let map = api.get(name).await.map_err(said).with_context(|| {
-            format!("ConfigMap {}/{name}, which the control plane writes; is Sluice installed there?", self.namespace)
+        let map = api.get(name).await.map_err(|error| self.said(error)).with_context(|| {
+            format!("ConfigMap {}/{name}, which the control plane writes (is Sluice installed there?)", self.namespace)
         })?;
         let pem = map.data.and_then(|mut data| data.remove(key));
         pem.with_context(|| format!("ConfigMap {}/{name} has no `{key}`", self.namespace))
