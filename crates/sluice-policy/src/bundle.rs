@@ -40,6 +40,14 @@ impl Documents {
         self
     }
 
+    /// These documents are asked about, and nobody is dialled by them: bundles
+    /// of ConfigMaps are not needed. As [`in_cluster`](Self::in_cluster) where
+    /// there are any, of no folder.
+    #[must_use]
+    pub fn offline(self) -> Self {
+        if self.bundle_keys().is_empty() { self } else { self.in_cluster(PathBuf::new()) }
+    }
+
     /// The bundles that the documents take from ConfigMaps: what a cluster must
     /// put into the folder of [`Self::in_cluster`]. References that are wrong
     /// are left out; [`compile`](crate::compile) says so.

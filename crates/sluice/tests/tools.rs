@@ -172,6 +172,49 @@ async fn tail_follows_what_is_written() -> Result<()> {
 }
 
 #[test]
+fn policies_of_a_cluster_are_tried_without_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = "kubernetes: {server: demo.hcp.westeurope.azmk8s.io}";
+    let in_cluster = POLICY.replace(server, &format!("{server}\n    caBundleRef: {{configMap: aks-ca}}"));
+    fs::write(folder.path().join("policy.yaml"), &in_cluster)?;
+    let case = "
+policies: [policy.yaml]
+cases:
+- {name: look, subject: {provider: entra, groups: [developers]}, command: get pods -n dev, expect: {verdict: Allow}}
+";
+    fs::write(folder.path().join("look.case.yaml"), case)?;
+    ended(&sluice(folder.path(), &["policy", "test", "look.case.yaml"])?, 0, &["1 of 1 cases hold"])?;
+    let explain = ["policy", "explain", "--policy", "policy.yaml", "--subject", "ada", "--as-groups", "developers"];
+    ended(&sluice(folder.path(), &[&explain[..], &["get pods -n dev"]].concat())?, 0, &["look-around"])?;
+    // One file is of one place.
+    let both = in_cluster.replace("spec:\n  issuers", "spec:\n  caBundleRef: {file: ca.pem}\n  issuers");
+    fs::write(folder.path().join("policy.yaml"), both)?;
+    let refused = sluice(folder.path(), &[&explain[..], &["get pods -n dev"]].concat())?;
+    ended(&refused, 2, &["spec.caBundleRef.file", "in a cluster write `configMap`"])
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let server = format!("https://{}", listener.local_addr()?);
+    drop(listener);
+    let kubeconfig = format!(
+        "{{apiVersion: v1, kind: Config, current-context: prod, \
+         clusters: [{{name: c, cluster: {{server: '{server}'}}}}], users: [{{name: u, user: {{token: t}}}}], \
+         contexts: [{{name: prod, context: {{cluster: c, user: u}}}}]}}"
+    );
+    fs::write(folder.path().join("config"), kubeconfig)?;
+    let words = [server.as_str(), "context `prod` of config", "Connection refused", "--context or --kubeconfig"];
+    for command in [&["check"][..], &["audit", "search", "--collector"]] {
+        let finished = sluice(folder.path(), &[command, &["--kubeconfig", "config"]].concat())?;
+        ended(&finished, 2, &words)?;
+        ensure!(!finished.stderr.contains("ServiceError"), "{}", finished.stderr);
+    }
+    Ok(())
+}
+
+#[test]
 fn completions_know_the_subcommands_and_hide_our_own() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for shell in ["bash", "zsh", "fish"] {

@@ -61,7 +61,7 @@ impl CaseFile {
     /// # Errors
     /// What is wrong with the policies, or with a case that cannot be asked.
     pub fn run(&self, sources: &[(String, String)], read_http: ReadHttp<'_>) -> Result<Vec<Outcome>, Vec<Problem>> {
-        let compiled = compile(&Documents::parse(sources)?, &self.workload())?;
+        let compiled = compile(&Documents::parse(sources)?.offline(), &self.workload())?;
         let mut outcomes = Vec::new();
         let mut problems = Vec::new();
         for (index, case) in self.cases.iter().enumerate() {

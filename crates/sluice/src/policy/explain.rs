@@ -9,7 +9,7 @@ use sluice_core::{Action, Command, CommandTarget, Fact, Intent, IntentSource, Su
 use sluice_policy::Compiled;
 use sluice_policy::cases::request_line;
 
-use super::{read, read_http};
+use super::{read_http, read_offline};
 use crate::audit::Output;
 use crate::workload::WorkloadArgs;
 
@@ -59,7 +59,7 @@ pub(super) struct ExplainArgs {
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let workload = args.stands_for.workload("explain".to_owned(), "explain".to_owned());
-    let compiled = read(&args.policy, &workload)?;
+    let compiled = read_offline(&args.policy, &workload)?;
     for warning in compiled.warnings() {
         eprintln!("sluice policy: {warning}");
     }

@@ -44,6 +44,15 @@ pub(crate) fn run(args: &PolicyArgs) -> ExitCode {
 /// # Errors
 /// Every problem, one a line.
 pub(crate) fn read(paths: &[PathBuf], workload: &Workload) -> anyhow::Result<Compiled> {
+    sluice_policy::compile(&documents(paths)?, workload).map_err(problems)
+}
+
+/// The same for who dials nothing: policies of a cluster can be read, too.
+fn read_offline(paths: &[PathBuf], workload: &Workload) -> anyhow::Result<Compiled> {
+    sluice_policy::compile(&documents(paths)?.offline(), workload).map_err(problems)
+}
+
+fn documents(paths: &[PathBuf]) -> anyhow::Result<Documents> {
     let mut sources = Vec::new();
     for path in paths {
         for file in files(path).with_context(|| format!("--policy {}", path.display()))? {
@@ -58,7 +67,7 @@ pub(crate) fn read(paths: &[PathBuf], workload: &Workload) -> anyhow::Result<Com
             paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
         );
     }
-    sluice_policy::compile(&documents, workload).map_err(problems)
+    Ok(documents)
 }
 
 fn problems(problems: Vec<Problem>) -> anyhow::Error {
