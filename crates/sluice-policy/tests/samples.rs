@@ -25,8 +25,17 @@ fn samples_compile() {
         .map(|path| (path.display().to_string(), read(&path)))
         .collect();
     assert!(sources.len() >= 3, "{sources:?}");
-    let documents = Documents::parse(&sources).unwrap_or_else(|problems| panic!("{problems:#?}"));
-    compile(&documents, &Workload::default()).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let parse =
+        |sources: &[(String, String)]| Documents::parse(sources).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let refused = compile(&parse(&sources), &Workload::default()).expect_err("whose tenant is it?");
+    let fields: Vec<&str> = refused.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(fields, ["spec.issuers[0]", "spec.issuers[1]", "spec.tenants[0]"], "{refused:#?}");
+    let tenant = "9f0b3c0e-6a55-4d7e-9a44-2f3f5c1f6e11";
+    let filled: Vec<(String, String)> = sources
+        .into_iter()
+        .map(|(name, text)| (name, text.replace("00000000-0000-0000-0000-000000000000", tenant)))
+        .collect();
+    compile(&parse(&filled), &Workload::default()).unwrap_or_else(|problems| panic!("{problems:#?}"));
 }
 
 #[test]

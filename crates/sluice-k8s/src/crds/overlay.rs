@@ -176,6 +176,10 @@ fn provider() -> Vec<Layer> {
                     "a placeholder is left in it; write your tenant's id",
                 ),
                 (
+                    "!self.contains('00000000-0000-0000-0000-000000000000')",
+                    "the sample's zeros are left in it; write your tenant's id",
+                ),
+                (
                     "!self.endsWith('/.well-known/openid-configuration')",
                     "this is the discovery document; write the issuer, which is the part before /.well-known",
                 ),
@@ -199,6 +203,13 @@ fn provider() -> Vec<Layer> {
         ),
         ("tenants", json!({"maxItems": 64, "x-kubernetes-list-type": "set"})),
         ("tenants[]", json!({"minLength": 1, "maxLength": 256})),
+        (
+            "tenants[]",
+            checks([(
+                "self != '00000000-0000-0000-0000-000000000000'",
+                "the sample's zeros are left; write your tenant's id",
+            )]),
+        ),
         ("algorithms", json!({"maxItems": 9, "x-kubernetes-list-type": "set"})),
         (
             "algorithms[]",

@@ -12,6 +12,9 @@ use crate::{Documents, Problem, bundle, units};
 /// Signature algorithms whose keys may be public.
 const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
+/// In the sample, where a tenant's id belongs; nobody's.
+const ZEROS: &str = "00000000-0000-0000-0000-000000000000";
+
 /// Checks one provider; what is wrong goes to `problems`.
 pub(super) fn provider(
     documents: &Documents,
@@ -75,6 +78,9 @@ pub(super) fn provider(
     for (index, tenant) in spec.tenants.iter().enumerate() {
         if tenant.is_empty() {
             report(&format!("spec.tenants[{index}]"), "is empty; write a tenant id, or remove it".to_owned());
+        }
+        if tenant == ZEROS {
+            report(&format!("spec.tenants[{index}]"), format!("`{ZEROS}` is the sample's; write your tenant's id"));
         }
     }
     let claims = claims(&spec.claims, &mut report);
@@ -160,6 +166,9 @@ fn issuer_url(text: &str) -> Result<(), String> {
     }
     if text.contains("TENANT") || text.contains("{tenant") {
         return Err(format!("`{text}` still has a placeholder; write your tenant's id"));
+    }
+    if text.contains(ZEROS) {
+        return Err(format!("`{text}` still has the sample's zeros; write your tenant's id"));
     }
     if text.ends_with("/.well-known/openid-configuration") {
         return Err(format!(
