@@ -98,8 +98,10 @@ impl Tidy {
         }
     }
 
-    /// Whether every `caBundle` is right, and the path for policies; as the
-    /// leader, makes it so. A configuration that is not there needs none.
+    /// Whether every `caBundle` is right; as the leader, makes it so, and writes
+    /// the path for policies. Which path that is the leader alone decides: one
+    /// of another version or with other lifetimes would wait for its own for
+    /// ever. A configuration that is not there needs none.
     async fn announce(&self, roots: &str, path: &str, write: bool) -> kube::Result<bool> {
         let mutating: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let validating: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
@@ -118,7 +120,7 @@ impl Tidy {
         if let Some(present) = validating.get_opt(&self.webhooks).await? {
             let hooks = present.webhooks.unwrap_or_default();
             let present = hooks.iter().map(|one| (one.name.as_str(), &one.client_config));
-            if let Some(patch) = client_patch(present, roots, Some(path)) {
+            if let Some(patch) = client_patch(present, roots, write.then_some(path)) {
                 right &= write;
                 if write {
                     validating.patch(&self.webhooks, &written(), &Patch::Strategic(patch)).await?;

@@ -91,6 +91,14 @@ pub(crate) fn install(set: &[&str]) -> Result<()> {
         let control = kube::run(&control).map(|log| log.stdout + &log.stderr).unwrap_or_default();
         bail!("helm upgrade --install: {}{}\n{pods}\n{control}", finished.stdout, finished.stderr);
     }
+    // Those of before may still be asked, and would inject what was set before.
+    eventually("the replicas of before are gone", || {
+        let deployment = kube::get(&["deployment", "sluice-control", "--namespace", SYSTEM])?;
+        let selector = "app.kubernetes.io/name=sluice-control";
+        let pods = kube::get(&["pods", "--selector", selector, "--namespace", SYSTEM])?;
+        let (pods, wanted) = (pods["items"].as_array().map_or(0, Vec::len), &deployment["spec"]["replicas"]);
+        if *wanted == pods { Ok(()) } else { bail!("{pods} replicas, not {wanted}") }
+    })?;
     // The API server asks the webhook from the moment on that it knows whom to believe.
     eventually("the webhook's CA", || {
         let name = ["mutatingwebhookconfiguration", "sluice"];
