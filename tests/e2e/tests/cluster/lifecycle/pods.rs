@@ -108,6 +108,10 @@ fn stock_kubectl() -> Result<()> {
     until_programmed(&namespace, "agents")?;
     let listed = pod.kubectl(&["get", "pods", "--output", "name", "--namespace", &namespace.name])?;
     ensure!(listed.as_ref().is_ok_and(|text| text.contains("pod/agent")), "{listed:?}");
+    // Without one kubectl asks all the same, and is told.
+    let refused = pod.kubectl(&["--context", "aks", "get", "pods", "--namespace", "dev"])?;
+    let told = refused.as_ref().is_err_and(|said| said.contains("Warning: sluice: ") && said.contains("--token TOKEN"));
+    ensure!(told, "{refused:?}");
     let token = sluice_testkit::Cluster::get()?.developer()?;
     let listed = pod.kubectl(&[
         "--context",
