@@ -2,8 +2,8 @@
 //!
 //! A PKCS #12 store (RFC 7292) of certificates alone, without encryption and
 //! without a seal: it holds no secret, and is what the JDK's own `cacerts` has
-//! been since JDK 18 (JDK-8275253). JDK 8 and later read it, with whatever
-//! password and with none. Java takes a certificate for trusted only with the
+//! been since JDK 18 (JDK-8275253). JDK 17 reads it, with whatever password and
+//! with none; of JDK 8 only its loader was read. Java takes a certificate for trusted only with the
 //! attribute *trustedKeyUsage*, which is Oracle's own.
 
 use rustls_pki_types::CertificateDer;
